@@ -1,0 +1,23 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _data_dir() -> Path | None:
+    named = os.environ.get("COVSEG_DATA")
+    folder = (
+        Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    )
+    return folder if (folder / "README.md").is_file() else None
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The development data; the test is skipped where it is not."""
+    folder = _data_dir()
+    if folder is None:
+        pytest.skip("development data not found: set COVSEG_DATA to its folder")
+    return folder
