@@ -1,0 +1,1 @@
+"""Networks, their files on disk and the device they run on."""

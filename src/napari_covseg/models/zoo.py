@@ -1,0 +1,46 @@
+"""Models by name or folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_covseg.domain.errors import ModelError
+
+if TYPE_CHECKING:
+    from napari_covseg.models.checkpoint import Model
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT = "covseg-default"
+
+
+def available() -> tuple[str, ...]:
+    """Names of the models that ship with the package, the default first."""
+    names = sorted(path.stem for path in WEIGHTS.glob("*.json"))
+    return tuple(sorted(names, key=lambda name: name != DEFAULT))
+
+
+def load(name_or_folder: str | Path = DEFAULT) -> Model:
+    """The shipped model of that name, or the one in that folder (or of that card file).
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, more than one in the folder, or it cannot be read.
+    """
+    from napari_covseg.models.checkpoint import read_checkpoint
+
+    if str(name_or_folder) in available():
+        return read_checkpoint(WEIGHTS / f"{name_or_folder}.json")
+    path = Path(name_or_folder)
+    if path.is_file():
+        return read_checkpoint(path.with_suffix(".json"))
+    cards = sorted(path.glob("*.json")) if path.is_dir() else []
+    cards = [card for card in cards if card.with_suffix(".safetensors").is_file()]
+    if len(cards) == 1:
+        return read_checkpoint(cards[0])
+    if cards:
+        names = ", ".join(card.name for card in cards)
+        raise ModelError(f"{path.name}: holds several models ({names}); name one of these files")
+    known = ", ".join(available()) or "none"
+    raise ModelError(f"{name_or_folder}: no such model; shipped: {known}, or give a model's folder")

@@ -1,0 +1,44 @@
+"""What is done to a CT before a network sees it; stored with the weights, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class AxialRecipe:
+    """Preparation for a network on axial slices.
+
+    Parameters
+    ----------
+    pixel_mm
+        In-plane size of a pixel, in mm; slices are resampled to it, the slice distance stays.
+    window_hu
+        Hounsfield units that become -1 and 1; what lies outside is clipped.
+    multiple
+        Height and width the network takes are multiples of this (padded with -1, air).
+    """
+
+    pixel_mm: float = 1.35
+    window_hu: tuple[float, float] = (-1350.0, 150.0)
+    multiple: int = 32
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> AxialRecipe:
+        """The recipe that `to_dict` wrote."""
+        low, high = fields["window_hu"]
+        return cls(float(fields["pixel_mm"]), (float(low), float(high)), int(fields["multiple"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def to_grey(self, hu: NDArray) -> NDArray[np.uint8]:
+        """The window as 8-bit grey levels (5.9 HU a level), for caches of training slices."""
+        low, high = self.window_hu
+        return np.asarray(np.rint((np.clip(hu, low, high) - low) * (255 / (high - low))), np.uint8)
