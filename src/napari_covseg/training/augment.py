@@ -111,7 +111,7 @@ def _blur(grey: Tensor, sigma: float) -> Tensor:
 
 def _noise(shape: torch.Size, rng: np.random.Generator) -> Tensor:
     """White or grained noise of up to 90 HU."""
-    sigma = 0.06 * rng.random() ** 1.5
+    sigma = float(0.06 * rng.random() ** 1.5)
     noise = torch.from_numpy(rng.standard_normal(tuple(shape), np.float32))
     if rng.random() < 0.5:
         noise = _blur(noise, rng.uniform(0.5, 1.2))
