@@ -1,0 +1,238 @@
+"""Where DICOM files are: a folder, a zip or one file; and whether something is DICOM at all.
+
+Nothing is ever extracted: members of a zip are read in memory, so a hostile name cannot write.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from napari_covseg.domain.errors import InputError
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+MAX_ZIP_BYTES = 32 * 2**30
+"""More than any CT study."""
+MAX_ZIP_RATIO = 200
+"""CT slices shrink 2 to 10 times, empty ones about 100 times; bombs 1000 times."""
+_RATIO_FREE_BYTES = 64 * 2**20
+_DICOMDIR_CLASS = b"UI\x14\x001.2.840.10008.1.3.10"
+_HEAD_BYTES = 256 * 1024
+_PROBE_BYTES = 132
+_PROBE_FILES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file that may be DICOM. ``name`` is its bare name, for messages."""
+
+    name: str
+    size: int
+    open: Callable[[], BinaryIO]
+    zipped: bool = False
+
+    def open_head(self) -> BinaryIO:
+        """The file for reading its header: seekable, and of a zip only the first part.
+
+        The size of what comes back tells a caller whether more would follow (`size`).
+        """
+        if not self.zipped:
+            return self.open()
+        with self.open() as file:
+            return BytesIO(file.read(_HEAD_BYTES))
+
+    def open_whole(self) -> BinaryIO:
+        """The whole file, seekable."""
+        if not self.zipped:
+            return self.open()
+        with self.open() as file:
+            return BytesIO(file.read())
+
+
+@contextmanager
+def open_members(path: Path) -> Iterator[list[Member]]:
+    """The files of a folder (with subfolders, links to folders not followed), a zip or one file.
+
+    A DICOMDIR stands for its folder: what it lists is found by looking, so a broken one is no
+    harm. Hidden files are left out; names are in order.
+
+    Raises
+    ------
+    InputError
+        If there is nothing there, it may not be read, or the zip is damaged, encrypted, holds
+        links or names that lead out of it, or unpacks to far more than a CT could.
+    """
+    try:
+        if path.is_dir():
+            yield _walk(path)
+        elif not path.exists():
+            raise InputError(f"{path.name}: no such file or folder")
+        elif path.stat().st_size == 0:
+            raise InputError(f"{path.name}: the file is empty (0 bytes)")
+        elif _is_zip(path):
+            with _open_zip(path) as archive:
+                yield _zip_members(archive, path.name)
+        elif _is_dicomdir(path):
+            yield _walk(path.parent)
+        else:
+            yield [_file_member(path)]
+    except PermissionError:
+        raise InputError(f"{path.name}: permission denied, it may not be read") from None
+    except zipfile.BadZipFile:
+        raise InputError(f"{path.name}: the zip is damaged or cut off; download it again") from None
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether ``path`` is a DICOM file, or a folder or zip with at least one.
+
+    Cheap: looks at the first bytes only, and at no more than some hundred files. A file called
+    ``.dcm`` counts even if its content is damaged, so that the error tells what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            files = (_file_member(file) for file, _ in zip(_files(path), range(_PROBE_FILES)))  # noqa: B905
+            return any(looks_like_dicom(member) for member in files)
+        if not path.is_file():
+            return False
+        if not _is_zip(path):
+            return looks_like_dicom(_file_member(path))
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if not info.is_dir()][:_PROBE_FILES]
+            return any(looks_like_dicom(_zip_member(archive, info)) for info in infos)
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        return False
+
+
+def looks_like_dicom(member: Member) -> bool:
+    """Whether the name or the first bytes say DICOM."""
+    return member.name.lower().endswith(DICOM_SUFFIXES) or starts_as_dicom(member)
+
+
+def starts_as_dicom(member: Member) -> bool:
+    """Whether the first bytes are DICOM: the preamble's magic, or a plausible first element."""
+    with member.open() as file:
+        head = file.read(_PROBE_BYTES)
+    return head[128:132] == b"DICM" or _starts_with_element(head)
+
+
+def _starts_with_element(head: bytes) -> bool:
+    """Old files have no preamble: they start with an element of group 2 or 8."""
+    if len(head) < 8 or head[:2] not in (b"\x02\x00", b"\x08\x00"):
+        return False
+    element = int.from_bytes(head[2:4], "little")
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    length = int.from_bytes(head[6:8] if explicit else head[4:8], "little")
+    return element <= 0x20 and length <= 128
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom's remarks on sloppy files off the screen: they may quote the header."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(here, name)
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
+def _walk(folder: Path) -> list[Member]:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise PermissionError
+    return [_file_member(file) for file in _files(folder)]
+
+
+def _file_member(path: Path) -> Member:
+    return Member(path.name, path.stat().st_size, partial(_open_file, path))
+
+
+def _open_file(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def _is_dicomdir(path: Path) -> bool:
+    """Whether the file meta says Media Storage Directory; it stands within the first 512 bytes."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    return head[128:132] == b"DICM" and _DICOMDIR_CLASS in head
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    archive = zipfile.ZipFile(path)
+    try:
+        _check_zip(archive, path.name)
+    except InputError:
+        archive.close()
+        raise
+    return archive
+
+
+def _check_zip(archive: zipfile.ZipFile, name: str) -> None:
+    infos = archive.infolist()
+    for info in infos:
+        inner = PurePosixPath(info.filename.replace("\\", "/"))
+        if inner.is_absolute() or ".." in inner.parts:
+            raise InputError(
+                f"{name}: refused, the zip holds a name that leads out of it; zip the scan anew"
+            )
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise InputError(f"{name}: refused, the zip holds a symbolic link; zip the scan anew")
+        if info.flag_bits & 1:
+            raise InputError(f"{name}: the zip is encrypted; unpack it with its password first")
+    total = sum(info.file_size for info in infos)
+    packed = max(1, sum(info.compress_size for info in infos))
+    if total > MAX_ZIP_BYTES or (total > _RATIO_FREE_BYTES and total > MAX_ZIP_RATIO * packed):
+        raise InputError(
+            f"{name}: refused, the zip unpacks to {total / 2**20:.0f} MiB, {total / packed:.0f} "
+            f"times its size; a CT does not (limits: {MAX_ZIP_BYTES >> 30} GiB, "
+            f"{MAX_ZIP_RATIO} times)"
+        )
+
+
+def _zip_members(archive: zipfile.ZipFile, name: str) -> list[Member]:
+    infos = sorted(archive.infolist(), key=lambda info: info.filename)
+    members = [
+        _zip_member(archive, info)
+        for info in infos
+        if not info.is_dir() and not PurePosixPath(info.filename).name.startswith(".")
+    ]
+    if not members:
+        raise InputError(f"{name}: the zip holds no files")
+    return members
+
+
+def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    name = PurePosixPath(info.filename.replace("\\", "/")).name
+    return Member(name, info.file_size, partial(_open_zipped, archive, info), zipped=True)
+
+
+def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    return cast(BinaryIO, archive.open(info))

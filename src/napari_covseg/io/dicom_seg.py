@@ -1,0 +1,257 @@
+"""DICOM Segmentation objects to a `LabelMap`.
+
+Segments are told by their names and codes (lungs, GGO, consolidation, infection), or by a map
+given for the file at hand; with ``raw=True`` any SEG opens, labelled by its segment numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.geometry import Geometry
+from napari_covseg.domain.labels import Label
+from napari_covseg.domain.volume import LabelMap
+from napari_covseg.io.dicom_files import Member, open_members, quiet_pydicom, starts_as_dicom
+from napari_covseg.io.dicom_syntax import syntax_name
+from napari_covseg.io.raw import native_geometry, to_canonical
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+PRESENT_FROM = 0.5
+"""The fraction from which a voxel of a fractional segment counts as inside."""
+
+_SEG_CLASSES = (b"1.2.840.10008.5.1.4.1.1.66.4", b"1.2.840.10008.5.1.4.1.1.66.7")
+_HEAD_BYTES = 1024
+_LUNG_WORDS = {"lung", "lungs", "pulmonary"}
+_SIDES = {"left": Label.LEFT_LUNG, "right": Label.RIGHT_LUNG}
+_LUNG_FILLERS = {
+    "lobe", "lobes", "upper", "middle", "lower", "of", "the", "structure", "parenchyma", "whole",
+    "entire", "both", "mask", "region",
+}  # fmt: skip
+_LESIONS = (
+    ({"ggo"}, Label.GGO),
+    ({"ground", "glass"}, Label.GGO),
+    ({"groundglass"}, Label.GGO),
+    ({"consolidation"}, Label.CONSOLIDATION),
+    ({"consolidations"}, Label.CONSOLIDATION),
+    ({"infection"}, Label.INFECTION),
+    ({"pneumonia"}, Label.INFECTION),
+    ({"covid", "lesion"}, Label.INFECTION),
+)
+
+
+def is_dicom_seg(path: str | Path) -> bool:
+    """Whether ``path`` is a DICOM Segmentation file; cheap, reads the first bytes."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return _is_seg_head(file.read(_HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def read_dicom_seg(
+    path: str | Path, label_map: Mapping[int, Label] | None = None, *, raw: bool = False
+) -> LabelMap:
+    """The segments of a DICOM SEG as labels on its own grid, in canonical orientation.
+
+    Fractional segments count from `PRESENT_FROM`, with a warning. Where segments overlap the later
+    one wins, with a warning that counts the voxels. Slices the SEG leaves out are background. The
+    case is the pseudonym of the CT series the SEG was made for.
+
+    Parameters
+    ----------
+    path
+        A SEG file, or a folder or zip that holds exactly one.
+    label_map
+        Segment number to label. Segments it does not name are left out, with a warning. Without
+        it segments are told by label, coded type and side.
+    raw
+        Label voxels by segment number, whatever the segments are (`segment_names` tells); for
+        looking at a SEG, not for measuring lungs.
+
+    Raises
+    ------
+    InputError
+        If there is no readable SEG, its grid is not regular, or a segment has no label here.
+    """
+    path = Path(path)
+    with quiet_pydicom():
+        dataset = _load(path)
+        names = _names(dataset)
+        values, notes = _values(dataset, names, label_map, raw, path.name)
+        segmentation = _as_segmentation(dataset, path.name)
+        return _painted(segmentation, values, notes, path.name)
+
+
+def segment_names(path: str | Path) -> dict[int, str]:
+    """Segment number to the name its SEG gives it.
+
+    Raises
+    ------
+    InputError
+        If there is no readable SEG.
+    """
+    with quiet_pydicom():
+        return _names(_load(Path(path)))
+
+
+def label_of_segment(texts: tuple[str, ...]) -> Label | None:
+    """The label that one of a segment's names stands for, None if none is known.
+
+    Lungs and their lobes go by side; ``lung nodule`` or ``liver`` have no label.
+    """
+    for text in texts:
+        words = set(re.findall(r"[a-z]+", text.lower()))
+        for needed, label in _LESIONS:
+            if needed <= words:
+                return label
+        if words & _LUNG_WORDS and words <= _LUNG_WORDS | _LUNG_FILLERS | set(_SIDES):
+            sides = [label for side, label in _SIDES.items() if side in words]
+            return sides[0] if len(sides) == 1 else Label.LUNG
+    return None
+
+
+def _is_seg_head(head: bytes) -> bool:
+    return any(uid in head for uid in _SEG_CLASSES)
+
+
+def _load(path: Path) -> Dataset:
+    from pydicom import dcmread
+
+    with open_members(path) as members:
+        found = [member for member in members if _is_seg(member)]
+        if len(found) != 1:
+            raise InputError(
+                f"{path.name}: expected one DICOM segmentation (SEG), found {len(found) or 'none'}"
+            )
+        try:
+            with found[0].open_whole() as file:
+                return dcmread(file, force=True)
+        except Exception:  # pydicom raises many kinds on damaged input, all meaning this
+            raise InputError(f"{found[0].name}: the DICOM file is damaged or cut off") from None
+
+
+def _is_seg(member: Member) -> bool:
+    if not starts_as_dicom(member):
+        return False
+    with member.open() as file:
+        return _is_seg_head(file.read(_HEAD_BYTES))
+
+
+def _names(dataset: Dataset) -> dict[int, str]:
+    segments = dataset.get("SegmentSequence") or []
+    return {int(s.SegmentNumber): str(s.get("SegmentLabel", "")).strip() for s in segments}
+
+
+def _texts(segment: Dataset) -> tuple[str, ...]:
+    """What a segment calls itself: its label, then its coded type with modifiers and region."""
+    kinds = segment.get("SegmentedPropertyTypeCodeSequence") or []
+    regions = segment.get("AnatomicRegionSequence") or []
+    coded = [
+        " ".join([str(code.get("CodeMeaning", "")), *_modifiers(code)])
+        for code in (*kinds, *regions)
+    ]
+    return (str(segment.get("SegmentLabel", "")), *coded)
+
+
+def _modifiers(code: Dataset) -> list[str]:
+    names = ("SegmentedPropertyTypeModifierCodeSequence", "AnatomicRegionModifierSequence")
+    return [str(item.get("CodeMeaning", "")) for name in names for item in code.get(name) or []]
+
+
+def _values(
+    dataset: Dataset,
+    names: Mapping[int, str],
+    label_map: Mapping[int, Label] | None,
+    raw: bool,
+    name: str,
+) -> tuple[dict[int, int], list[str]]:
+    """Segment number to the value its voxels get, and notes."""
+    if not names:
+        raise InputError(f"{name}: the segmentation has no segments")
+    if raw:
+        if max(names) > 255:
+            raise InputError(f"{name}: {max(names)} segments, at most 255 can be shown")
+        return {number: number for number in names}, []
+    listing = ", ".join(f"{number} {title!r}" for number, title in names.items())
+    if label_map is not None:
+        if strange := sorted(set(label_map) - set(names)):
+            raise InputError(f"{name}: no segment {strange[0]}; it has {listing}")
+        left_out = [f"{n} {title!r}" for n, title in names.items() if n not in label_map]
+        notes = [f"segments not in the label map were left out: {', '.join(left_out)}"]
+        return {n: int(label) for n, label in label_map.items()}, notes if left_out else []
+    told = {int(s.SegmentNumber): label_of_segment(_texts(s)) for s in dataset.SegmentSequence}
+    known = {number: int(label) for number, label in told.items() if label is not None}
+    if len(known) < len(told):
+        raise InputError(
+            f"{name}: not all segments are lungs or lesions: {listing}; say what they are with "
+            "--label-map NAME=NUMBER, such as --label-map ggo=1,consolidation=2"
+        )
+    return known, []
+
+
+def _as_segmentation(dataset: Dataset, name: str) -> Any:
+    from highdicom.seg import Segmentation
+
+    try:
+        return Segmentation.from_dataset(dataset, copy=False)
+    except Exception:  # highdicom raises many kinds on objects that break the standard
+        raise InputError(f"{name}: the segmentation is damaged or incomplete") from None
+
+
+def _painted(segmentation: Any, values: Mapping[int, int], notes: list[str], name: str) -> LabelMap:
+    labels: NDArray[np.uint8] | None = None
+    affine = np.eye(4)
+    overlap = 0
+    for number in sorted(values):
+        mask, affine = _mask(segmentation, number, name)
+        if labels is None:
+            labels = np.zeros(mask.shape, dtype=np.uint8)
+        overlap += int(np.count_nonzero(labels[mask]))
+        labels[mask] = values[number]
+    if labels is None:
+        raise InputError(f"{name}: no segment was chosen")
+    if str(segmentation.SegmentationType) == "FRACTIONAL":
+        notes.append(f"the segments are fractional: voxels from {PRESENT_FROM:g} on count")
+    if overlap:
+        voxels = "1 voxel" if overlap == 1 else f"{overlap} voxels"
+        notes.append(f"segments overlap in {voxels}: the later segment was kept there")
+    return _label_map(segmentation, labels, native_geometry(name, labels.shape, affine), notes)
+
+
+def _label_map(
+    segmentation: Any, labels: NDArray[np.uint8], native: Geometry, notes: list[str]
+) -> LabelMap:
+    turned, geometry, to_native = to_canonical(labels, native)
+    series = segmentation.get("ReferencedSeriesSequence") or []
+    uid = str(series[0].get("SeriesInstanceUID", "")) if series else ""
+    uid = uid or str(segmentation.get("SeriesInstanceUID", ""))
+    case = f"ct-{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+    return LabelMap(turned, geometry, case, to_native, tuple(notes))
+
+
+def _mask(segmentation: Any, number: int, name: str) -> tuple[NDArray[np.bool_], NDArray]:
+    """Where a segment is, ``(z, y, x)`` as stored, and the affine of that grid."""
+    try:
+        volume = segmentation.get_volume(segment_numbers=[number], combine_segments=False)
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        syntax = str(segmentation.file_meta.get("TransferSyntaxUID", ""))
+        cause = "its slices make no regular grid"
+        if "volume" not in str(error).lower():
+            cause = f"its voxels ({syntax_name(syntax)}) cannot be decoded"
+        raise InputError(f"{name}: the segmentation cannot be opened: {cause}") from None
+    affine = np.array(volume.affine, dtype=np.float64)
+    affine = affine[:, [2, 1, 0, 3]]
+    return np.asarray(volume.array[..., 0] >= PRESENT_FROM), affine

@@ -1,0 +1,189 @@
+"""Slices of a series to a `CTVolume`: voxels, geometry, and a warning for all that was done."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.geometry import Affine, Reorientation
+from napari_covseg.domain.volume import CTVolume
+from napari_covseg.io.dicom_header import Frame
+from napari_covseg.io.dicom_pixels import Voxels, read_hounsfield
+from napari_covseg.io.dicom_regrid import Stacking, regrid
+from napari_covseg.io.dicom_series import Series
+from napari_covseg.io.hounsfield import AIR_HU, to_hounsfield
+from napari_covseg.io.raw import native_geometry, to_canonical
+
+ASSUMED_SPACING_MM = 1.0
+_COARSE_STEP_HU = 8.0
+_SURE_PIXELS = 4096
+
+
+def read_series(series: Series, name: str, window: tuple[float, float] | None = None) -> CTVolume:
+    """The volume a series holds, in canonical orientation.
+
+    Parameters
+    ----------
+    series
+        Loadable.
+    name
+        The input's name, for messages.
+    window
+        ``(low, high)`` HU, what black and white stand for, if the values are not HU.
+
+    Raises
+    ------
+    InputError
+        If voxels cannot be read, or are not in HU and no window is given.
+    """
+    _check_unit(series, name, window)
+    values, padded = read_hounsfield(series.frames)
+    values, notes = _hounsfield(series, values, name, window)
+    if padded:
+        notes = (*notes, _padding_note(padded, len(series.frames)))
+    values, affine, moved = _on_true_grid(series, values)
+    native = native_geometry(name, values.shape, affine)
+    hu, geometry, to_native = to_canonical(values, native)
+    return CTVolume(
+        hu=hu,
+        geometry=geometry,
+        case=pseudonym(series),
+        to_native=Reorientation() if moved else to_native,
+        warnings=(*series.notes, *notes, *moved, *_remarks(series)),
+        source="DICOM",
+    )
+
+
+def pseudonym(series: Series) -> str:
+    """A case name that says nothing about the patient: the same for the same series."""
+    image = series.image
+    told = series.uid.split("/")[0] or image.sop_uid or image.member.name
+    told += series.uid[len(series.uid.split("/")[0]) :]
+    return f"ct-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+
+
+def _check_unit(series: Series, name: str, window: tuple[float, float] | None) -> None:
+    unit = next((frame.unit for frame in series.frames if frame.unit), "")
+    if unit and window is None:
+        raise InputError(
+            f"{name}: the values are not Hounsfield units but {unit[:20]!r} (a map computed from a "
+            "CT); choose the CT itself, or give --window LOW HIGH"
+        )
+
+
+def _hounsfield(
+    series: Series, values: Voxels, name: str, window: tuple[float, float] | None
+) -> tuple[Voxels, tuple[str, ...]]:
+    """Judge the values where the header leaves doubt: a header that rescales them is believed."""
+    frames = series.frames
+    doubtful = any(frame.unit for frame in frames) or (
+        all(frame.slope == 1 and frame.intercept >= 0 for frame in frames)
+        and values[0].size >= _SURE_PIXELS
+    )
+    if not doubtful:
+        return values, _unused(window)
+    if values.min() < AIR_HU:
+        return values, _unused(window)
+    return to_hounsfield(values, name, window)
+
+
+def _unused(window: tuple[float, float] | None) -> tuple[str, ...]:
+    if window is None:
+        return ()
+    return ("the values are Hounsfield units already: the window was not used",)
+
+
+def _padding_note(padded: int, slices: int) -> str:
+    where = "all slices" if padded == slices else f"{padded} of {slices} slices"
+    return f"padding that the header does not declare was set to air ({AIR_HU} HU) in {where}"
+
+
+def _remarks(series: Series) -> tuple[str, ...]:
+    frames, image = series.frames, series.image
+    notes = []
+    if len(frames) == 1 and frames[0].thickness is None:
+        notes.append(
+            f"the slice has no thickness: {ASSUMED_SPACING_MM:g} mm was assumed, so volumes in ml "
+            "mean little"
+        )
+    step = max(abs(frame.slope) for frame in frames)
+    if step > _COARSE_STEP_HU:
+        notes.append(f"the values come in steps of {step:.0f} HU (8-bit compression)")
+    oblique = abs(image.tilt_degrees)
+    if oblique > 0.5 and len(frames) > 1 and series.plane == "axial" and _tilt_of(series) < 0.5:
+        notes.append(
+            f"the header says gantry tilt {image.tilt_degrees:+.1f} degrees, but the slices are "
+            "not tilted: their positions were trusted"
+        )
+    return tuple(notes)
+
+
+def _tilt_of(series: Series) -> float:
+    """Angle between the slices' normal and the patient axis nearest to it, in degrees."""
+    return float(np.degrees(np.arccos(min(1.0, np.abs(series.normal).max()))))
+
+
+def _on_true_grid(series: Series, values: Voxels) -> tuple[NDArray, Affine, tuple[str, ...]]:
+    """The voxels on a regular grid with its affine, resampled if the slices are not on one."""
+    frames = series.frames
+    first = frames[0]
+    dy, dx = first.spacing or (1.0, 1.0)
+    row, column = (np.array(half) for half in np.split(np.array(first.orientation), 2))
+    if len(frames) == 1:
+        across = first.thickness or ASSUMED_SPACING_MM
+        return values, _affine(first, (dx, dy, across), series.normal), ()
+    where = _stacking(frames, row, column, series.normal)
+    if where.is_even and where.is_straight:
+        across = float(where.heights_mm[-1] - where.heights_mm[0]) / (len(frames) - 1)
+        return values, _affine(first, (dx, dy, across), series.normal), ()
+    resampled = regrid(values, where)
+    affine = _affine(first, (dx, dy, resampled.spacing_mm), series.normal)
+    affine[:3, 3] += row * resampled.start_mm[0] + column * resampled.start_mm[1]
+    return resampled.values, affine, _resampling_notes(where, values.shape, resampled.values.shape)
+
+
+def _stacking(
+    frames: tuple[Frame, ...],
+    row: NDArray[np.float64],
+    column: NDArray[np.float64],
+    normal: NDArray[np.float64],
+) -> Stacking:
+    positions = np.array([frame.position for frame in frames], dtype=np.float64)
+    offsets = positions - positions[0]
+    dy, dx = frames[0].spacing or (1.0, 1.0)
+    return Stacking(np.stack([offsets @ row, offsets @ column], axis=1), offsets @ normal, (dy, dx))
+
+
+def _affine(
+    first: Frame, spacing_xyz: tuple[float, float, float], normal: NDArray[np.float64]
+) -> Affine:
+    affine = np.eye(4)
+    cosines = np.array(first.orientation)
+    affine[:3, 0] = cosines[:3] * spacing_xyz[0]
+    affine[:3, 1] = cosines[3:] * spacing_xyz[1]
+    affine[:3, 2] = normal * spacing_xyz[2]
+    affine[:3, 3] = first.position
+    return affine
+
+
+def _resampling_notes(
+    where: Stacking, before: tuple[int, ...], after: tuple[int, ...]
+) -> tuple[str, ...]:
+    notes = []
+    if not where.is_straight:
+        most = float(np.linalg.norm(where.offsets_mm, axis=1).max())
+        angle = where.shear_degrees
+        what = "shifted in their plane" if angle is None else f"sheared by {angle:.1f} degrees"
+        cause = "" if angle is None else " (gantry tilt)"
+        notes.append(f"the slices are {what}{cause}: moved by up to {most:.1f} mm to a true grid")
+    if not where.is_even:
+        gaps = where.gaps_mm
+        heights = where.even_heights_mm
+        notes.append(
+            f"slice gaps are uneven ({gaps.min():.2f} to {gaps.max():.2f} mm): {before[0]} slices "
+            f"were resampled to {after[0]}, {heights[1] - heights[0]:.2f} mm apart"
+        )
+    return tuple(notes)
