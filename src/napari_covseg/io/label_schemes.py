@@ -1,0 +1,157 @@
+"""How the numbers of other label schemes become ours: ``--label-map`` and ``dataset.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_covseg.domain.errors import InputError, UsageError
+from napari_covseg.domain.labels import SCHEME_NAMES, Label, label_by_name
+
+_EXAMPLE = "lung=1,infection=2+3"
+_SHOWN = 10
+
+
+def parse_label_map(text: str) -> dict[int, Label]:
+    """What ``NAME=ID[+ID],...`` says each number in a file means, such as ``lung=1,ggo=2+3``.
+
+    Raises
+    ------
+    UsageError
+        If a name is not known, a number is not one, or a number is given twice.
+    """
+    mapping: dict[int, Label] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, numbers = part.partition("=")
+        label = _label(name)
+        if not equals or not numbers.strip():
+            raise UsageError(f"label map {part!r}: expected NAME=ID, such as {_EXAMPLE}")
+        for number in numbers.split("+"):
+            value = _number(number, part)
+            if mapping.setdefault(value, label) is not label:
+                raise UsageError(f"label map: {value} is given two meanings")
+    if not mapping:
+        raise UsageError(f"the label map is empty: expected NAME=ID, such as {_EXAMPLE}")
+    return mapping
+
+
+def dataset_label_map(path: Path) -> dict[int, Label] | None:
+    """The scheme of an nnU-Net dataset, from ``dataset.json`` beside or above a label file.
+
+    None where there is no such file, or it describes no labels.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or names a label that is not known.
+    """
+    for folder in (path.parent, path.parent.parent):
+        file = folder / "dataset.json"
+        if file.is_file():
+            return _from_dataset(file)
+    return None
+
+
+def apply_label_map(values: NDArray, mapping: Mapping[int, Label] | None, name: str) -> NDArray:
+    """Numbers of a file to our labels, uint8; without a mapping they must be ours already.
+
+    Raises
+    ------
+    InputError
+        If values are not whole numbers, or some have no meaning (they are listed).
+    """
+    whole = _as_whole(values, name)
+    low, high = int(whole.min()), int(whole.max())
+    if low >= 0 and high < 2**16:
+        present = np.flatnonzero(np.bincount(whole.reshape(-1), minlength=1))
+    else:
+        present = np.unique(whole)
+    known = {int(label): label for label in Label} if mapping is None else dict(mapping)
+    known.setdefault(0, Label.BACKGROUND)
+    unknown = [int(value) for value in present if int(value) not in known]
+    if unknown:
+        _refuse(name, unknown, mapping)
+    if all(int(value) == known[int(value)] for value in present):
+        return np.ascontiguousarray(whole, dtype=np.uint8)
+    table = np.zeros(high + 1 - min(low, 0), dtype=np.uint8)
+    for value in present:
+        table[int(value)] = known[int(value)]
+    return np.asarray(table[whole])
+
+
+def _refuse(name: str, unknown: list[int], mapping: Mapping[int, Label] | None) -> None:
+    listed = ", ".join(map(str, unknown[:_SHOWN])) + (", ..." if len(unknown) > _SHOWN else "")
+    given = "0 to 7" if mapping is None else ", ".join(map(str, sorted(mapping)))
+    raise InputError(
+        f"{name}: label values {listed} have no known meaning (known: {given}); say what they are "
+        f"with --label-map NAME=ID,... such as {_EXAMPLE}"
+    )
+
+
+def _as_whole(values: NDArray, name: str) -> NDArray:
+    if values.dtype.kind in "iu":
+        return values
+    with np.errstate(invalid="ignore"):
+        if not np.isfinite(values).all() or (values != np.rint(values)).any():
+            raise InputError(f"{name}: not a label map: its values are not whole numbers")
+        if np.abs(values).max() > 2**31:
+            raise InputError(f"{name}: not a label map: its values are too large")
+    return values.astype(np.int64)
+
+
+def _from_dataset(file: Path) -> dict[int, Label] | None:
+    try:
+        labels = json.loads(file.read_text(encoding="utf-8")).get("labels")
+    except (OSError, ValueError, AttributeError):
+        raise InputError(f"{file.name}: could not be read as JSON") from None
+    if not isinstance(labels, dict) or not labels:
+        return None
+    mapping: dict[int, Label] = {}
+    for name, numbers in labels.items():
+        # nnU-Net v1 wrote {"1": "lung"}, v2 writes {"lung": 1} or, for regions, {"lung": [1, 2]}.
+        if isinstance(numbers, str):
+            name, numbers = numbers, name
+        values = numbers if isinstance(numbers, list) else [numbers]
+        for value in values:
+            mapping.setdefault(_dataset_number(value, file), _dataset_label(name, file))
+    return mapping
+
+
+def _dataset_number(value: object, file: Path) -> int:
+    if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
+        return int(value)
+    raise InputError(f"{file.name}: its labels are damaged: {value!r} is not a number")
+
+
+def _dataset_label(name: str, file: Path) -> Label:
+    try:
+        return label_by_name(name)
+    except KeyError:
+        raise InputError(
+            f"{file.name}: label {name!r} is not known; say what it is with --label-map, such as "
+            f"{_EXAMPLE}"
+        ) from None
+
+
+def _label(name: str) -> Label:
+    try:
+        return label_by_name(name)
+    except KeyError:
+        known = ", ".join(sorted(SCHEME_NAMES))
+        raise UsageError(
+            f"label map: {name.strip()!r} is not known; expected one of {known}"
+        ) from None
+
+
+def _number(text: str, part: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise UsageError(f"label map {part!r}: {text.strip()!r} is not a whole number") from None
+    if value < 0:
+        raise UsageError(f"label map {part!r}: {value} is negative")
+    return value

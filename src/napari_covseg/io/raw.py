@@ -1,0 +1,75 @@
+"""A volume as its file stores it, turned to canonical order: what readers hand on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.geometry import Affine, Geometry, Reorientation, Shape
+
+_MAX_VOXELS = 2**33
+"""More than any CT (4096 slices of 1448x1448): a larger claim is a damaged header."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawImage:
+    """Stored voxels and where they are; ``value = stored * slope + inter``.
+
+    ``values`` is ``(z, y, x)``, canonical and contiguous, in the file's data type (native byte
+    order); ``to_native`` turns it back to the file's axis order. ``fields`` holds the header's
+    own key-value pairs, where the format has them.
+    """
+
+    values: NDArray
+    geometry: Geometry
+    to_native: Reorientation
+    source: str
+    warnings: tuple[str, ...] = ()
+    slope: float = 1.0
+    inter: float = 0.0
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+def native_geometry(name: str, shape: Shape, affine: Affine) -> Geometry:
+    """The grid as the file has it.
+
+    Raises
+    ------
+    InputError
+        If the affine is singular or not finite, or a size is not positive.
+    """
+    try:
+        return Geometry(shape, affine)
+    except ValueError as error:
+        raise InputError(f"{name}: the header's geometry is unusable: {error}") from None
+
+
+def to_canonical(values: NDArray, geometry: Geometry) -> tuple[NDArray, Geometry, Reorientation]:
+    """Canonical voxels (contiguous; copied only if axes move), their grid, and the way back."""
+    how = geometry.to_canonical()
+    turned = np.ascontiguousarray(how.apply(values))
+    return turned, geometry.reoriented(how), how.inverse
+
+
+def check_size(name: str, shape: tuple[int, ...], itemsize: int, most_bytes: int) -> None:
+    """Refuse a header that claims more voxels than its file can hold, before allocating.
+
+    Raises
+    ------
+    InputError
+        If a size is not positive, or the voxels need more than ``most_bytes``.
+    """
+    voxels = prod(int(n) for n in shape)
+    if min(shape) < 1:
+        raise InputError(f"{name}: the header's sizes {shape} are not positive")
+    if voxels > _MAX_VOXELS or voxels * itemsize > most_bytes:
+        sizes = " x ".join(str(n) for n in shape)
+        raise InputError(
+            f"{name}: truncated or damaged: its header promises {sizes} voxels, more than the "
+            "file holds"
+        )
