@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.io.dicom_files import (
     Member,
@@ -46,23 +47,19 @@ def read_dicom(
     ------
     InputError
         If nothing there can be read as a CT. Nothing is ever written.
+    ResourceError
+        If memory does not suffice.
     """
     path = Path(path)
     with open_members(path) as members, quiet_pydicom():
         found, notes = _scan(members, path.name)
         chosen = _choose(found, series, path.name)
-        more = _choice_notes(found, chosen, series)
-        volume = read_series(chosen, path.name, window)
-    if not notes and not more:
-        return volume
-    return CTVolume(
-        volume.hu,
-        volume.geometry,
-        volume.case,
-        volume.to_native,
-        (*more, *notes, *volume.warnings),
-        volume.source,
-    )
+        try:
+            volume = read_series(chosen, path.name, window)
+        except MemoryError:
+            raise ResourceError(f"{path.name}: not enough memory to read it") from None
+    notes = (*_choice_notes(found, chosen, series), *notes)
+    return replace(volume, warnings=(*notes, *volume.warnings))
 
 
 def list_series(path: str | Path) -> list[SeriesInfo]:

@@ -32,12 +32,23 @@ _DERIVED_KINDS = {
     "SECONDARY", "MPR", "REFORMATTED", "PROJECTION", "PROJECTION IMAGE", "MIP", "MINIP",
     "MAX_IP", "MIN_IP", "AVERAGE", "VRT", "CSAMPLE", "CSAMANIP", "CSAPARALLEL", "CURVED",
 }  # fmt: skip
-_HU_UNITS = ("", "1", "HU", "[HNSF'U]", "US", "HOUNSFIELD", "HOUNDSFIELD", "HOUNSFIELD UNIT")
+_HU_UNITS = (
+    "",
+    "1",
+    "HU",
+    "HU_MOD",
+    "[HNSF'U]",
+    "US",
+    "HOUNSFIELD",
+    "HOUNDSFIELD",
+    "HOUNSFIELD UNIT",
+)
 _SEQUENCES = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _VOLUME_KEYS = (
     "TemporalPositionIdentifier", "AcquisitionNumber", "AcquisitionTime", "TriggerTime",
     "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImageType",
 )  # fmt: skip
+_MOST_FRAMES = 65_536
 _FRAME_KEYS = ("StackID", "TemporalPositionIndex", "FrameAcquisitionNumber")
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
@@ -138,8 +149,10 @@ def read_header(member: Member) -> list[Frame]:
     dataset, syntax, offset, has_pixels = _parse(member)
     if "Rows" not in dataset and not has_pixels and _text(dataset, "Modality") != "CT":
         return []
-    image = _image(dataset, member, syntax, offset, has_pixels)
     try:
+        image = _image(dataset, member, syntax, offset, has_pixels)
+        if image.frames > _MOST_FRAMES:
+            raise ValueError
         return list(_frames(dataset, image))
     except (ValueError, TypeError, AttributeError, IndexError, OverflowError):
         raise InputError(f"{member.name}: the DICOM header is damaged") from None
@@ -149,6 +162,8 @@ def _parse(member: Member) -> tuple[Dataset, str, int | None, bool]:
     """The header, the transfer syntax, where voxels start, and whether there are any."""
     from pydicom import dcmread
 
+    if member.size == 0:
+        raise InputError(f"{member.name}: the file is empty (0 bytes)")
     if not starts_as_dicom(member):
         raise InputError(
             f"{member.name}: not DICOM, or damaged: neither the DICM mark nor a DICOM element at "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
 from napari_covseg.io.dicom_header import EXPLICIT_BIG, Frame, Image
-from napari_covseg.io.dicom_syntax import JPEG_EXTENDED_12, syntax_name
+from napari_covseg.io.dicom_syntax import FAST_DECODERS, syntax_name
 from napari_covseg.io.hounsfield import AIR_HU, PADDING_BELOW_HU
 
 _INT16 = (-32768, 32767)
@@ -42,6 +42,8 @@ def read_hounsfield(frames: Sequence[Frame]) -> tuple[Voxels, int]:
     """
     image = frames[0].image
     whole = all(float(f.slope).is_integer() and float(f.intercept).is_integer() for f in frames)
+    for frame in frames:
+        _check_length(frame)
     volume = np.empty((len(frames), image.rows, image.columns), np.int16 if whole else np.float32)
     files: dict[int, list[int]] = defaultdict(list)
     for i, frame in enumerate(frames):
@@ -55,6 +57,21 @@ def read_hounsfield(frames: Sequence[Frame]) -> tuple[Voxels, int]:
         return volume, sum(map(read, files.values()))
     with ThreadPoolExecutor(workers) as pool:
         return volume, sum(pool.map(read, files.values()))
+
+
+def _check_length(frame: Frame) -> None:
+    """Refuse what a file cannot hold before memory is set aside for it."""
+    image = frame.image
+    if image.pixel_offset is None:
+        return
+    bytes_each = image.rows * image.columns * image.bits_allocated // 8
+    wanted = bytes_each * image.frames
+    there = max(0, image.member.size - image.pixel_offset)
+    if there < wanted:
+        raise InputError(
+            f"{image.member.name}: the file is cut off: {there} of {wanted} bytes of voxels are "
+            "there; copy or export it again"
+        )
 
 
 def _read_file(frames: list[Frame], planes: list[Voxels]) -> int:
@@ -81,10 +98,7 @@ def _read_native(file: BinaryIO, frame: Frame, plane: Voxels) -> int:
     while got < stored.nbytes and (count := file.readinto(buffer[got:])):  # type: ignore[attr-defined]
         got += count
     if got < stored.nbytes:
-        raise InputError(
-            f"{image.member.name}: the file is cut off: {got} of {stored.nbytes} bytes of voxels "
-            "are there; copy or export it again"
-        )
+        raise InputError(f"{image.member.name}: the file changed while it was read; try again")
     if image.syntax == EXPLICIT_BIG:
         stored.byteswap(inplace=True)
     return _rescale(stored if image.signed else stored.view(np.uint16), frame, plane)
@@ -111,28 +125,31 @@ def _read_decoded(frames: list[Frame], planes: list[Voxels]) -> int:
 
 def _decode(image: Image, indices: list[int]) -> list[NDArray]:
     from pydicom import dcmread
-    from pydicom.pixels import pixel_array
 
     with image.member.open_whole() as file:
         dataset = dcmread(file, force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = image.syntax
-    if image.syntax == JPEG_EXTENDED_12 and image.bits_stored > 8:
-        return _decode_jpeg_12(dataset.PixelData, image.frames, indices)
+    if image.syntax in FAST_DECODERS:
+        try:
+            return _decode_fast(dataset.PixelData, image, indices)
+        except (ValueError, RuntimeError):  # what it does not know another decoder may
+            pass
+    from pydicom.pixels import pixel_array
+
     single = image.frames == 1
     return [pixel_array(dataset, index=None if single else i) for i in indices]
 
 
-def _decode_jpeg_12(data: bytes, frames: int, indices: list[int]) -> list[NDArray]:
-    from imagecodecs import jpeg8_decode
+def _decode_fast(data: bytes, image: Image, indices: list[int]) -> list[NDArray]:
+    """The same values as pydicom's decoders give, two to three times as fast."""
+    import imagecodecs
     from pydicom.encaps import generate_frames
 
+    decode = getattr(imagecodecs, FAST_DECODERS[image.syntax])
     wanted = set(indices)
-    decoded = {
-        i: jpeg8_decode(frame)
-        for i, frame in enumerate(generate_frames(data, number_of_frames=frames))
-        if i in wanted
-    }
+    frames = enumerate(generate_frames(data, number_of_frames=image.frames))
+    decoded = {i: decode(frame) for i, frame in frames if i in wanted}
     return [decoded[i] for i in indices]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,6 +194,8 @@ def problem_of(frame: Frame) -> str:
         return f"{image.bits_allocated} bits a voxel are not read, expected 8, 16 or 32"
     if image.syntax not in DECODED_SYNTAXES:
         return f"compressed as {syntax_name(image.syntax)}, which is not decoded; convert it first"
+    if frame.unit:
+        return f"the values are {frame.unit[:20]!r}, a map computed from a CT, not Hounsfield units"
     return _problem_of_place(frame)
 
 
@@ -223,9 +226,7 @@ def _stacks(uid: str, frames: list[Frame]) -> list[Series]:
             copies, "slice is a copy of another and was", "slices are copies of others"
         )
         for once in _each_position_once(unique):
-            ordered = sorted(
-                once, key=lambda f: float(np.dot(f.position or (), normal_of(once[0])))
-            )
+            ordered = [once[i] for i in np.argsort(heights(once), kind="stable")]
             series += [Series(uid, tuple(part), notes=notes) for part in _without_gaps(ordered)]
     return series
 
@@ -267,17 +268,20 @@ def _each_position_once(frames: list[Frame]) -> list[list[Frame]]:
     """
     if not _has_doubles(frames):
         return [frames]
-    splits: list[Callable[[Frame], Hashable]] = [
-        lambda frame, i=i: frame.keys[i]  # type: ignore[misc]
-        for i in range(len(frames[0].keys))
-    ]
-    for split in splits:
-        groups: dict[Hashable, list[Frame]] = defaultdict(list)
-        for frame in frames:
-            groups[split(frame)].append(frame)
-        if len(groups) > 1 and not any(map(_has_doubles, groups.values())):
-            return list(groups.values())
+    splits = [_by_key(frames, i) for i in range(len(frames[0].keys))]
+    clean = [groups for groups in splits if not any(map(_has_doubles, groups))]
+    best = min(clean, key=len, default=[])
+    # A value that differs from slice to slice parts everything: it tells no time points apart.
+    if max(map(len, best), default=0) * 2 >= len(set(_places(frames))):
+        return best
     return _by_occurrence(frames)
+
+
+def _by_key(frames: list[Frame], i: int) -> list[list[Frame]]:
+    groups: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        groups[frame.keys[i]].append(frame)
+    return list(groups.values())
 
 
 def _by_occurrence(frames: list[Frame]) -> list[list[Frame]]:
@@ -308,8 +312,8 @@ def _has_doubles(frames: list[Frame]) -> bool:
 def _without_gaps(frames: list[Frame]) -> list[list[Frame]]:
     """Part an ordered stack where a gap is far wider than usual."""
     if len(frames) < 3:
-        limit = max(LARGE_GAP_MM, LARGE_GAP_STEPS * (frames[0].thickness or 0.0))
-    else:
-        limit = max(LARGE_GAP_MM, LARGE_GAP_STEPS * float(np.median(np.diff(heights(frames)))))
-    cuts = np.flatnonzero(np.diff(heights(frames)) > limit) + 1
-    return [list(part) for part in np.split(np.array(frames, dtype=object), cuts)]
+        return [frames]
+    gaps = np.diff(heights(frames))
+    limit = max(LARGE_GAP_MM, LARGE_GAP_STEPS * float(np.median(gaps)))
+    cuts = [0, *(np.flatnonzero(gaps > limit) + 1), len(frames)]
+    return [frames[start:end] for start, end in pairwise(cuts)]

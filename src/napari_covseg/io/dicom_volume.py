@@ -7,7 +7,6 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Affine, Reorientation
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.io.dicom_header import Frame
@@ -39,7 +38,6 @@ def read_series(series: Series, name: str, window: tuple[float, float] | None = 
     InputError
         If voxels cannot be read, or are not in HU and no window is given.
     """
-    _check_unit(series, name, window)
     values, padded = read_hounsfield(series.frames)
     values, notes = _hounsfield(series, values, name, window)
     if padded:
@@ -65,35 +63,17 @@ def pseudonym(series: Series) -> str:
     return f"ct-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
 
 
-def _check_unit(series: Series, name: str, window: tuple[float, float] | None) -> None:
-    unit = next((frame.unit for frame in series.frames if frame.unit), "")
-    if unit and window is None:
-        raise InputError(
-            f"{name}: the values are not Hounsfield units but {unit[:20]!r} (a map computed from a "
-            "CT); choose the CT itself, or give --window LOW HIGH"
-        )
-
-
 def _hounsfield(
     series: Series, values: Voxels, name: str, window: tuple[float, float] | None
 ) -> tuple[Voxels, tuple[str, ...]]:
     """Judge the values where the header leaves doubt: a header that rescales them is believed."""
     frames = series.frames
-    doubtful = any(frame.unit for frame in frames) or (
-        all(frame.slope == 1 and frame.intercept >= 0 for frame in frames)
-        and values[0].size >= _SURE_PIXELS
-    )
-    if not doubtful:
-        return values, _unused(window)
-    if values.min() < AIR_HU:
-        return values, _unused(window)
-    return to_hounsfield(values, name, window)
-
-
-def _unused(window: tuple[float, float] | None) -> tuple[str, ...]:
+    doubtful = all(frame.slope == 1 and frame.intercept >= 0 for frame in frames)
+    if doubtful and values[0].size >= _SURE_PIXELS:
+        return to_hounsfield(values, name, window)
     if window is None:
-        return ()
-    return ("the values are Hounsfield units already: the window was not used",)
+        return values, ()
+    return values, ("the values are Hounsfield units already: the window was not used",)
 
 
 def _padding_note(padded: int, slices: int) -> str:
