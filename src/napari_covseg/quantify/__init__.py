@@ -1,0 +1,1 @@
+"""Numbers from label maps: volumes and percentages by side and class."""

@@ -1,0 +1,57 @@
+"""``covseg``: parse the command, run the verb, turn errors into one line and an exit code.
+
+Only argparse and light modules are imported here and in the verbs' files, so that ``--help`` is
+instant; a verb imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from napari_covseg import __version__
+from napari_covseg.cli.output import complain, exit_code, one_line
+from napari_covseg.domain.errors import Cancelled
+
+VERBS = ("segment", "info", "demo")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every verb."""
+    parser = argparse.ArgumentParser(
+        prog="covseg",
+        description="Lungs, ground-glass opacity and consolidation in chest CT. Research use only.",
+        epilog="exit codes: 0 done, 2 wrong usage, 3 input unreadable or unsuitable, "
+        "4 out of memory or disk, 5 model unusable, 130 cancelled",
+    )
+    parser.add_argument("--version", action="version", version=f"covseg {__version__}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        import_module(f"napari_covseg.cli.{verb}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (argparse exits by itself with 0 or 2)."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.func(args))
+    except KeyboardInterrupt:
+        complain("covseg: cancelled")
+        return Cancelled.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        complain(f"covseg: {one_line(error)}")
+        if os.environ.get("COVSEG_DEBUG"):
+            raise
+        return exit_code(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""``covseg segment``: label maps and volumes for one or many CTs."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_covseg.cli.output import (
+    complain,
+    exit_code,
+    one_line,
+    print_json,
+    progress_bars,
+    volumes_table,
+)
+from napari_covseg.domain.errors import Cancelled, CovsegError, UsageError
+from napari_covseg.domain.progress import Progress, run_to_end
+from napari_covseg.workflows.segment_settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from napari_covseg.workflows.segment import SegmentFileResult
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "segment",
+        help="segment lungs, GGO and consolidation; write label maps and volumes",
+        description="Write DIR/<case>_labels.nii.gz and DIR/<case>.json for every input.",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="DICOM folder, zip or file; .nii[.gz]; .nrrd; .mha/.mhd; a folder of such files",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+    add_settings(parser)
+    parser.add_argument("--series", metavar="UID", help="the DICOM series to take")
+    parser.add_argument(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="HU of the darkest and brightest grey, for 8-bit or windowed input",
+    )
+    parser.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="inputs at once (default 1)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the results as JSON only")
+    parser.set_defaults(func=run)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Flags from the fields of `SegmentSettings`."""
+    metavars = {"model": "NAME|DIR", "device": "auto|cpu|cuda[:N]|mps"}
+    for one in fields(SegmentSettings):
+        choices = one.metadata.get("choices")
+        parser.add_argument(
+            f"--{one.name}",
+            default=one.default,
+            choices=choices,
+            metavar=metavars.get(one.name),
+            help=f"{one.metadata['help']} (default {one.default})",
+        )
+
+
+def settings_from(args: argparse.Namespace) -> SegmentSettings:
+    """The settings that the flags say."""
+    return SegmentSettings(**{one.name: getattr(args, one.name) for one in fields(SegmentSettings)})
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text}")
+    return value
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One input, the name its results get (None: the reader's), or why it cannot be done."""
+
+    path: Path
+    case: str | None = None
+    error: CovsegError | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    job: _Job
+    done: SegmentFileResult | None
+    error: BaseException | None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment every input; the exit code is the worst of them."""
+    settings = settings_from(args)
+    if args.window and not args.window[0] < args.window[1]:
+        raise UsageError("--window LOW HIGH: LOW must be below HIGH")
+    _check_model_and_device(settings)
+    outcomes = _run_all(_jobs(args.inputs), args, settings)
+    worst = 0
+    for outcome in outcomes:
+        if outcome.error is not None:
+            complain(f"covseg: {one_line(outcome.error)}")
+            worst = max(worst, exit_code(outcome.error))
+        elif outcome.done is not None and not args.json:
+            _print_result(outcome.done)
+    if args.json:
+        print_json(
+            {
+                "results": [_as_json(o) for o in outcomes if o.done is not None],
+                "errors": [
+                    {
+                        "input": str(o.job.path),
+                        "error": one_line(o.error),
+                        "exit_code": exit_code(o.error),
+                    }
+                    for o in outcomes
+                    if o.error is not None
+                ],
+            }
+        )
+    return worst
+
+
+def _check_model_and_device(settings: SegmentSettings) -> None:
+    """Fail before reading anything if every input would fail the same way."""
+    from napari_covseg.models.device import choose_device
+    from napari_covseg.models.zoo import load
+
+    choose_device(settings.device)
+    load(settings.model)
+
+
+def _jobs(inputs: Sequence[str]) -> list[_Job]:
+    """One job an input; files of one name get different case names, whatever finishes first."""
+    from napari_covseg.io import case_name, find_inputs, is_dicom
+
+    jobs: list[_Job] = []
+    taken: set[str] = set()
+    for text in inputs:
+        try:
+            paths = find_inputs([Path(text)])
+        except CovsegError as error:
+            jobs.append(_Job(Path(text), error=error))
+            continue
+        for path in paths:
+            if any(job.path == path for job in jobs):
+                continue
+            if path.is_dir() or is_dicom(path):
+                # A pseudonym from the series: the same name means the same scan.
+                jobs.append(_Job(path))
+                continue
+            case = name = case_name(path)
+            number = 2
+            while case.casefold() in taken:
+                case, number = f"{name}_{number}", number + 1
+            taken.add(case.casefold())
+            jobs.append(_Job(path, case if case != name else None))
+    return jobs
+
+
+def _run_all(
+    jobs: list[_Job], args: argparse.Namespace, settings: SegmentSettings
+) -> list[_Outcome]:
+    stop = threading.Event()
+    with progress_bars() as start:
+
+        def work(job: _Job) -> _Outcome:
+            if job.error is not None:
+                return _Outcome(job, None, job.error)
+            try:
+                return _Outcome(job, _run_one(job, args, settings, start, stop), None)
+            except Exception as error:
+                return _Outcome(job, None, error)
+
+        if args.jobs == 1 or len(jobs) == 1:
+            return [work(job) for job in jobs]
+        with ThreadPoolExecutor(args.jobs) as pool:
+            try:
+                return list(pool.map(work, jobs))
+            except BaseException:
+                # Ctrl-C: the threads see this between their steps.
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _run_one(
+    job: _Job,
+    args: argparse.Namespace,
+    settings: SegmentSettings,
+    start: Callable[[str], Callable[[Progress], None]],
+    stop: threading.Event,
+) -> SegmentFileResult:
+    from napari_covseg.workflows.segment import segment_file
+
+    if stop.is_set():
+        raise Cancelled("cancelled")
+    report = start(job.path.name)
+    steps = segment_file(
+        job.path,
+        args.output,
+        settings,
+        series=args.series,
+        window=tuple(args.window) if args.window else None,
+        case=job.case,
+    )
+
+    def step(progress: Progress) -> None:
+        if stop.is_set():
+            raise Cancelled("cancelled")
+        report(progress)
+
+    try:
+        return run_to_end(steps, step)
+    finally:
+        steps.close()
+        report(Progress(1, 1, "done"))
+
+
+def _print_result(done: SegmentFileResult) -> None:
+    print(f"{done.report['case']}: {done.labels_path}, {done.json_path}")
+    print(volumes_table(done.result.measurements))
+    for warning in done.result.warnings:
+        print(f"warning: {warning}")
+    print()
+
+
+def _as_json(outcome: _Outcome) -> dict[str, Any]:
+    assert outcome.done is not None
+    return {
+        "input": str(outcome.job.path),
+        "labels_path": str(outcome.done.labels_path),
+        "json_path": str(outcome.done.json_path),
+        **outcome.done.report,
+    }

@@ -1,0 +1,210 @@
+"""Segment a chest CT: from a volume, or from a file to files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_covseg import __version__
+from napari_covseg.domain.errors import ResourceError, UsageError
+from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.workflows.segment_settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from napari_covseg.models.checkpoint import Model
+    from napari_covseg.models.device import Device
+    from napari_covseg.quantify.volumes import Measurements
+
+RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentResult:
+    """A label map in the volume's grid, what it measures, and where it came from.
+
+    ``warnings`` are those of the reader, of the run and about the result, plain sentences.
+    ``provenance`` holds plain values for JSON and no patient data.
+    """
+
+    labels: LabelMap
+    measurements: Measurements
+    warnings: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentFileResult:
+    """The files that `segment_file` wrote, and the result they hold."""
+
+    result: SegmentResult
+    labels_path: Path
+    json_path: Path
+    report: dict[str, Any]
+
+
+def segment(volume: CTVolume, settings: SegmentSettings | None = None) -> Steps[SegmentResult]:
+    """Find lungs, ground-glass opacity and consolidation in a chest CT.
+
+    Raises
+    ------
+    InputError
+        If the volume has no axial plane.
+    ModelError
+        If the model cannot be used.
+    ResourceError
+        If memory ran out.
+    UsageError
+        If the device asked for is not there.
+    """
+    settings = settings or SegmentSettings()
+    yield Progress(0, 1, "loading the model")
+    with _memory():
+        from napari_covseg.inference.plausibility import check
+        from napari_covseg.inference.postprocess import postprocess
+        from napari_covseg.inference.predictor import predict
+        from napari_covseg.models.device import choose_device
+        from napari_covseg.models.zoo import load
+        from napari_covseg.quantify.volumes import measure
+
+        device = choose_device(settings.device)
+        model = load(settings.model)
+        prediction = yield from predict(volume, model, device, settings.flips)
+        cleaned = yield from postprocess(prediction.classes, volume)
+        labels = LabelMap.like(volume, cleaned)
+        yield Progress(0, 1, "measuring")
+        measurements = measure(labels)
+        warnings = (*volume.warnings, *prediction.warnings, *check(volume, labels))
+        provenance = _provenance(volume, model, prediction.device, settings)
+    return SegmentResult(labels, measurements, warnings, provenance)
+
+
+def segment_file(
+    path: str | Path,
+    output: str | Path,
+    settings: SegmentSettings | None = None,
+    series: str | None = None,
+    window: tuple[float, float] | None = None,
+    case: str | None = None,
+) -> Steps[SegmentFileResult]:
+    """Segment what ``path`` holds into ``<case>_labels.nii.gz`` and ``<case>.json``.
+
+    Both files appear whole or not at all, also when cancelled. ``case`` replaces the name taken
+    from the input, ``series`` and ``window`` are those of `read_volume`.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be read or is unsuitable.
+    ResourceError
+        If memory or disk ran out, or the output folder cannot be written.
+    """
+    from napari_covseg.io import read_volume
+
+    output = Path(output)
+    make_folder(output)
+    yield Progress(0, 1, f"reading {Path(path).name}")
+    with _memory():
+        volume = read_volume(Path(path), series=series, window=window)
+    result = yield from segment(volume, settings)
+    name = case or volume.case
+    yield Progress(0, 1, f"writing {name}_labels.nii.gz")
+    return write_result(result, output, name)
+
+
+def write_result(result: SegmentResult, output: Path, case: str) -> SegmentFileResult:
+    """Write ``<case>_labels.nii.gz`` and ``<case>.json``: both, whole, or neither.
+
+    Raises
+    ------
+    ResourceError, InputError
+        If the disk is full; if the folder cannot be written to.
+    """
+    from napari_covseg.io import write_labels
+    from napari_covseg.io.atomic import atomic_file
+
+    report = make_report(result, case)
+    labels_path, json_path = output / f"{case}_labels.nii.gz", output / f"{case}.json"
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with atomic_file(json_path) as file:
+        # Inside, so that the JSON gets its name only when the label map has its own.
+        file.write(text.encode())
+        write_labels(result.labels, labels_path)
+    return SegmentFileResult(result, labels_path, json_path, report)
+
+
+def make_report(result: SegmentResult, case: str) -> dict[str, Any]:
+    """What the JSON beside a label map says; plain values, no patient data."""
+    return {
+        "case": case,
+        "labels_file": f"{case}_labels.nii.gz",
+        "measurements": result.measurements.to_dict(),
+        "warnings": list(result.warnings),
+        "provenance": result.provenance,
+        "notice": RESEARCH_USE,
+    }
+
+
+def _provenance(
+    volume: CTVolume, model: Model, device: Device, settings: SegmentSettings
+) -> dict[str, Any]:
+    return {
+        "software": "napari-covseg",
+        "software_version": __version__,
+        "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
+        "device": {"name": device.name, "title": device.title, "precision": device.precision},
+        "settings": asdict(settings),
+        "input": {
+            "format": volume.source,
+            "sha256": input_hash(volume),
+            "shape_zyx": list(volume.geometry.shape),
+            "spacing_zyx_mm": [round(mm, 6) for mm in volume.geometry.spacing_mm],
+            "affine_lps": [[float(v) for v in row] for row in volume.geometry.affine],
+        },
+    }
+
+
+def input_hash(volume: CTVolume) -> str:
+    """SHA-256 of the canonical voxels' type and bytes (z, y, x; little-endian) and the affine."""
+    digest = hashlib.sha256()
+    digest.update(f"{volume.hu.dtype.name} {volume.geometry.shape}".encode())
+    little = volume.hu.dtype.newbyteorder("<")
+    for plane in volume.hu:
+        digest.update(plane.astype(little, order="C", copy=False).tobytes())
+    digest.update(volume.geometry.affine.astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder.
+
+    Raises
+    ------
+    UsageError
+        If a file has that name.
+    ResourceError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UsageError(f"{folder.name}: is a file; --output expects a folder") from error
+    except OSError as error:
+        raise ResourceError(
+            f"{folder.name}: this folder cannot be made ({error.strerror}); choose another"
+        ) from error
+
+
+@contextmanager
+def _memory() -> Generator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError(
+            "not enough memory for this volume: close other programs or use a larger machine"
+        ) from error
