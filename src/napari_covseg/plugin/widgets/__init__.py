@@ -1,0 +1,1 @@
+"""Dock widgets, and the parts and dialogs they are made of."""

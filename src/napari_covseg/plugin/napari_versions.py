@@ -1,0 +1,61 @@
+"""The places where napari's versions differ (0.5.6 to 0.9), so that nothing else has to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
+
+
+def unwrapped(viewer: Any) -> Any:
+    """The viewer behind the proxy that napari hands to plugins."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
+def camera_of(viewer: Viewer) -> Any:
+    """The camera model: under ``scene`` from napari 0.9 on."""
+    viewer = unwrapped(viewer)
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def canvas_widget(viewer: Viewer) -> QWidget | None:
+    """The Qt widget that pictures are drawn on; None without a window."""
+    window = getattr(unwrapped(viewer), "window", None)
+    qt_viewer = getattr(window, "_qt_viewer", None)
+    return getattr(getattr(qt_viewer, "canvas", None), "native", None)
+
+
+def show_scale_bar(viewer: Viewer) -> None:
+    """A scale bar in mm: its unit is the layers' from napari 0.7 on, before that its own."""
+    viewer = unwrapped(viewer)
+    if hasattr(viewer, "canvas"):
+        viewer.canvas.overlays.scale_bar.visible = True
+        return
+    viewer.scale_bar.unit = "mm"
+    viewer.scale_bar.visible = True
+
+
+def set_black_canvas(viewer: Viewer, black: bool) -> None:
+    """A black surround for CT, whatever the theme; back to the theme's colour otherwise."""
+    viewer = unwrapped(viewer)
+    colour = "black" if black else None
+    if hasattr(viewer, "canvas"):
+        viewer.canvas.background_color_override = colour
+        return
+    qt_viewer = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
+    if qt_viewer is not None:
+        qt_viewer.canvas.background_color_override = colour
+
+
+def set_orientation(viewer: Viewer, depth: str, vertical: str, horizontal: str) -> None:
+    """Which way the displayed axes grow; before napari 0.6 only the vertical one can be turned."""
+    camera = camera_of(viewer)
+    if hasattr(camera, "orientation"):
+        camera.orientation = (depth, vertical, horizontal)
+        return
+    qt_viewer = getattr(getattr(unwrapped(viewer), "window", None), "_qt_viewer", None)
+    if qt_viewer is not None:
+        flip = (False, vertical == "down", False)
+        qt_viewer.canvas.camera._2D_camera.flip = flip

@@ -1,0 +1,229 @@
+"""The state that this plugin's widgets share in one viewer. Knows napari's layers, but no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_covseg.domain.geometry import Geometry
+from napari_covseg.domain.labels import LESION_LABELS, Label
+from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.plugin.layers import (
+    METADATA_KEY,
+    Placement,
+    join,
+    lesions_layer,
+    lungs_layer,
+    split,
+)
+from napari_covseg.plugin.napari_versions import unwrapped
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+    from napari.viewer import Viewer
+
+    from napari_covseg.workflows.segment import SegmentResult
+    from napari_covseg.workflows.segment_settings import SegmentSettings
+
+NETWORK_PIXEL_MM = 1.35
+FLIP_VIEWS = {"none": 1, "left-right": 2, "all": 4}
+CPU_SECONDS_PER_MEGAPIXEL_AND_CORE = 1.4
+"""A first guess for a CPU that was never used; after a run its own speed is known."""
+
+_sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
+
+
+def session_of(viewer: Viewer) -> Session:
+    """The session of a viewer, made on the first call."""
+    viewer = unwrapped(viewer)
+    if viewer not in _sessions:
+        _sessions[viewer] = Session(viewer)
+    return _sessions[viewer]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """A result split into what the layers show, made in the worker's thread.
+
+    ``most_lesion`` holds for ``Left``, ``Right`` and ``Both`` the axial slice with most lesion.
+    """
+
+    result: SegmentResult
+    lungs: NDArray[np.uint8]
+    lesions: NDArray[np.uint8]
+    most_lesion: Mapping[str, int | None]
+
+
+@dataclass(eq=False)
+class Case:
+    """A CT's result in the viewer and what has become of it since."""
+
+    ct: Image
+    lungs: Labels
+    lesions: Labels
+    shown: Segmented
+    edited: bool = False
+    stale: bool = False
+    """Edited since it was measured."""
+    saved: Path | None = None
+
+
+class Session:
+    """Which CT has which result. ``changed`` tells that a case came, went or was edited."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._ref = ref(viewer)
+        self._cases: list[Case] = []
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    @property
+    def viewer(self) -> Viewer:
+        """The viewer; only callbacks of a living viewer ask for it."""
+        viewer = self._ref()
+        assert viewer is not None
+        return viewer
+
+    def case_of(self, ct: Image | None) -> Case | None:
+        """The result that belongs to a CT."""
+        return next((case for case in self._cases if case.ct is ct), None)
+
+    def show(self, ct: Image, segmented: Segmented) -> Case:
+        """Put a result into the viewer as two Labels layers over its CT, replacing an older one."""
+        self._drop(self.case_of(ct))
+        placement = ct.metadata[METADATA_KEY]
+        lungs, lesions = (
+            self.viewer.add_labels(data, **arguments)
+            for data, arguments, _ in (
+                lungs_layer(segmented.lungs, placement),
+                lesions_layer(segmented.lesions, placement),
+            )
+        )
+        case = Case(ct, lungs, lesions, segmented)
+        for layer in (lungs, lesions):
+            for event in ("paint", "data", "labels_update"):
+                if event in layer.events:
+                    layer.events[event].connect(self._on_edited)
+        self._cases.append(case)
+        self.viewer.layers.selection.active = ct
+        self.changed.emit()
+        return case
+
+    def update(self, case: Case, segmented: Segmented) -> None:
+        """Take new measurements of edited layers."""
+        case.shown, case.stale = segmented, False
+        self.changed.emit()
+
+    def mark_saved(self, case: Case, path: Path) -> None:
+        """The case was written to ``path`` as it is now."""
+        case.saved = path
+        self.changed.emit()
+
+    def _on_edited(self, event: Any) -> None:
+        for case in self._cases:
+            if event.source in (case.lungs, case.lesions):
+                case.edited, case.stale, case.saved = True, True, None
+                self.changed.emit()
+
+    def _on_removed(self, event: Any) -> None:
+        gone = event.value
+        kept = [c for c in self._cases if gone not in (c.ct, c.lungs, c.lesions)]
+        if len(kept) != len(self._cases):
+            self._cases = kept
+            self.changed.emit()
+
+    def _drop(self, case: Case | None) -> None:
+        if case is None:
+            return
+        self._cases.remove(case)
+        for layer in (case.lungs, case.lesions):
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+
+
+def segmented_steps(volume: CTVolume, settings: SegmentSettings) -> Steps[Segmented]:
+    """Segment, and prepare what the layers show. Runs in a worker's thread."""
+    from napari_covseg.workflows import segment as workflow
+
+    result = yield from workflow.segment(volume, settings)
+    yield Progress(0, 1, "drawing")
+    return as_segmented(result)
+
+
+def as_segmented(result: SegmentResult) -> Segmented:
+    """Split a result into the two layers."""
+    lungs, lesions = split(result.labels)
+    return Segmented(result, lungs, lesions, most_lesion(lungs, lesions))
+
+
+def remeasured_steps(case: Case) -> Steps[Segmented]:
+    """Measure what the layers hold now; the arrays are copied before the first step."""
+    lungs, lesions = np.array(case.lungs.data), np.array(case.lesions.data)
+    placement: Placement = case.ct.metadata[METADATA_KEY]
+    older = case.shown.result
+
+    def steps() -> Steps[Segmented]:
+        from napari_covseg.quantify.volumes import measure
+
+        yield Progress(0, 1, "measuring")
+        labels = _joined(lungs, lesions, placement)
+        provenance = {**older.provenance, "edited": True}
+        result = replace(older, labels=labels, measurements=measure(labels), provenance=provenance)
+        return Segmented(result, lungs, lesions, most_lesion(lungs, lesions))
+
+    return steps()
+
+
+def saved_steps(segmented: Segmented, folder: Path, case: str) -> Steps[Path]:
+    """Write ``<case>_labels.nii.gz`` and ``<case>.json``, the files of ``covseg segment``."""
+    from napari_covseg.workflows.segment import write_result
+
+    yield Progress(0, 1, "saving")
+    return write_result(segmented.result, folder, case).labels_path
+
+
+def phantom_steps() -> Steps[CTVolume]:
+    """Draw the sample CT."""
+    from napari_covseg.io import make_phantom
+
+    yield Progress(0, 1, "drawing the sample")
+    return make_phantom().volume
+
+
+def most_lesion(lungs: NDArray[np.uint8], lesions: NDArray[np.uint8]) -> dict[str, int | None]:
+    """The axial slice with most lesion on each side and on both; None where there is none."""
+    sides = {"Right": int(Label.RIGHT_LUNG), "Left": int(Label.LEFT_LUNG)}
+    counts = {name: np.zeros(len(lesions), np.int64) for name in (*sides, "Both")}
+    for z, plane in enumerate(lesions):
+        is_lesion = np.isin(plane, LESION_LABELS)
+        if not is_lesion.any():
+            continue
+        counts["Both"][z] = np.count_nonzero(is_lesion)
+        for name, side in sides.items():
+            counts[name][z] = np.count_nonzero(is_lesion & (lungs[z] == side))
+    return {name: int(n.argmax()) if n.any() else None for name, n in counts.items()}
+
+
+def network_megapixels(geometry: Geometry, flips: str) -> float:
+    """A volume's work for the default network: its area in network pixels, times the views."""
+    z, y, x = geometry.shape
+    _, y_mm, x_mm = geometry.spacing_mm
+    pixels = z * (y * y_mm / NETWORK_PIXEL_MM) * (x * x_mm / NETWORK_PIXEL_MM)
+    return pixels * FLIP_VIEWS.get(flips, 1) / 1e6
+
+
+def _joined(lungs: NDArray[np.uint8], lesions: NDArray[np.uint8], placement: Placement) -> LabelMap:
+    metadata = {METADATA_KEY: placement}
+    return join(
+        (data, {"name": name, "metadata": metadata})
+        for name, data in (("Lungs", lungs), ("Lesions", lesions))
+    )

@@ -1,0 +1,351 @@
+"""Segment: one button, then lungs, GGO and consolidation over the CT, with their volumes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox
+from napari.utils.notifications import (
+    notification_manager,
+    show_error,
+    show_info,
+    show_warning,
+)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_covseg.domain.errors import CovsegError
+from napari_covseg.domain.progress import Progress
+from napari_covseg.plugin import preferences
+from napari_covseg.plugin.layers import Placement, ct_layer, is_ct, placement_of, volume_of
+from napari_covseg.plugin.session import (
+    CPU_SECONDS_PER_MEGAPIXEL_AND_CORE,
+    Case,
+    Segmented,
+    network_megapixels,
+    phantom_steps,
+    remeasured_steps,
+    saved_steps,
+    segmented_steps,
+    session_of,
+)
+from napari_covseg.plugin.viewing import viewing_of
+from napari_covseg.plugin.widgets.segment_view import SegmentView
+from napari_covseg.plugin.worker import Callbacks, Runner
+from napari_covseg.plugin.workspace import PLUGIN
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_covseg.domain.volume import CTVolume
+    from napari_covseg.models.device import Device
+
+REMEASURE_AFTER_MS = 800
+
+
+class SegmentWidget(QWidget):
+    """The dock widget: ties `SegmentView` to the session, the viewer and the workflows."""
+
+    def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewing = viewing_of(napari_viewer)
+        self.session = session_of(napari_viewer)
+        self.ct = ComboBox(name="ct", label="CT", choices=self._cts, tooltip="The CT to segment")
+        self.view = SegmentView(self.viewing, self.ct, preferences.load_settings())
+        self._runner, self._measurer, self._saver = Runner(), Runner(), Runner()
+        self._device: Device | None = None
+        self._requested = ""
+        self._started = 0.0
+        self._remeasure = QTimer(self, singleShot=True, interval=REMEASURE_AFTER_MS)
+        # Without this napari pushes the widget into the upper half of its dock.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 4)
+        layout.addWidget(self.view)
+        self._connect(napari_viewer)
+        self._refresh()
+
+    @property
+    def viewer(self) -> Viewer:
+        """The viewer that this widget is docked in."""
+        return self.session.viewer
+
+    def _connect(self, viewer: Viewer) -> None:
+        view = self.view
+        view.run.clicked.connect(self.start)
+        view.cancel.clicked.connect(self.cancel)
+        view.go_to_most.clicked.connect(lambda: self.go_to_side("Both"))
+        view.table.side_clicked.connect(self.go_to_side)
+        view.save.clicked.connect(self.save)
+        view.open_sample.clicked.connect(self.open_sample)
+        view.open_folder.clicked.connect(self.open_folder)
+        view.open_file.clicked.connect(self.open_file)
+        view.device.found.connect(self._on_device)
+        view.form.changed.connect(self._on_settings)
+        self._remeasure.timeout.connect(self._measure_again)
+        self.ct.changed.connect(self._refresh)
+        self.session.changed.connect(self._on_session)
+        viewer.layers.events.inserted.connect(self._on_layers)
+        viewer.layers.events.removed.connect(self._on_layers)
+        viewer.dims.events.order.connect(self._show_view_state)
+
+    def showEvent(self, event: Any) -> None:
+        """Look for the device when the widget is first seen."""
+        super().showEvent(event)
+        if not self._requested:
+            self._look(self.view.form.settings.device)
+
+    def closeEvent(self, event: Any) -> None:
+        """Stop what runs; its result would have nowhere to go."""
+        for runner in (self._runner, self._measurer, self._saver):
+            runner.abandon()
+        self.view.device.stop()
+        super().closeEvent(event)
+
+    # What the user does
+
+    def start(self) -> None:
+        """Segment the chosen CT."""
+        layer = self.ct.value
+        if layer is None or self._runner.busy or not self._may_replace(layer):
+            return
+        settings = self.view.form.settings
+        try:
+            volume = volume_of(layer)
+        except CovsegError as error:
+            show_error(str(error))
+            return
+        preferences.save_settings(settings)
+        self._started = time.monotonic()
+        self.view.show_running(True)
+        self._runner.start(
+            lambda: segmented_steps(volume, settings),
+            Callbacks(
+                progress=self._on_progress,
+                result=lambda segmented: self._on_result(layer, segmented),
+                error=self._on_error,
+                cancelled=self._on_cancelled,
+            ),
+        )
+
+    def cancel(self) -> None:
+        """Stop the segmentation."""
+        self.view.show_cancelling()
+        self._runner.cancel()
+
+    def go_to_side(self, side: str) -> None:
+        """Show the axial slice with most lesion (``Left``, ``Right`` or ``Both``)."""
+        case = self.session.case_of(self.ct.value)
+        z = case.shown.most_lesion.get(side) if case is not None else None
+        if z is None:
+            show_info("no lesion on this side" if side != "Both" else "no lesion was found")
+            return
+        self.viewing.go_to_slice(z)
+
+    def save(self) -> None:
+        """Ask for a folder and write label map and JSON there, as ``covseg segment`` does."""
+        start = preferences.load_text("folders/save", str(Path.home()))
+        chosen = QFileDialog.getExistingDirectory(self, "Save label map and JSON in", start)
+        if chosen:
+            preferences.save_text("folders/save", chosen)
+            self.save_to(Path(chosen))
+
+    def save_to(self, folder: Path) -> None:
+        """Write label map and JSON into ``folder``; asks before replacing files."""
+        case = self.session.case_of(self.ct.value)
+        if case is None:
+            return
+        name = case.shown.result.labels.case or "case"
+        target = folder / f"{name}_labels.nii.gz"
+        if target.exists() and not self._agreed(f"{target.name} is there already. Replace it?"):
+            return
+        segmented = case.shown
+        self._saver.start(
+            lambda: saved_steps(segmented, folder, name),
+            Callbacks(
+                progress=lambda step: None,
+                result=lambda path: self._on_saved(case, path),
+                error=self._tell,
+                cancelled=lambda: None,
+            ),
+        )
+
+    def open_sample(self) -> None:
+        """Open the synthetic CT; it is drawn in a thread, since that takes seconds."""
+        self.view.empty.show_busy(True)
+        self._saver.start(
+            phantom_steps,
+            Callbacks(
+                progress=lambda step: None,
+                result=self._on_sample,
+                error=self._tell,
+                cancelled=lambda: None,
+            ),
+        )
+
+    def _on_sample(self, volume: CTVolume) -> None:
+        self.view.empty.show_busy(False)
+        data, arguments, _ = ct_layer(volume)
+        self.viewer.add_image(data, **arguments)
+
+    def open_folder(self) -> None:
+        """Open a DICOM folder."""
+        start = preferences.load_text("folders/open", str(Path.home()))
+        self._open(QFileDialog.getExistingDirectory(self, "Open a CT: DICOM folder", start))
+
+    def open_file(self) -> None:
+        """Open a CT file."""
+        start = preferences.load_text("folders/open", str(Path.home()))
+        kinds = "CT (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.zip);;All files (*)"
+        self._open(QFileDialog.getOpenFileName(self, "Open a CT", start, kinds)[0])
+
+    def _open(self, path: str) -> None:
+        if not path:
+            return
+        preferences.save_text("folders/open", str(Path(path).parent))
+        try:
+            self.viewer.open(path, plugin=PLUGIN)
+        except CovsegError as error:
+            show_error(str(error))
+
+    # What comes back
+
+    def _on_progress(self, step: Progress) -> None:
+        self.view.show_progress(step, time.monotonic())
+
+    def _on_result(self, layer: Image, segmented: Segmented) -> None:
+        self.view.show_running(False)
+        if layer not in self.viewer.layers:
+            return
+        self._learn_speed(layer, time.monotonic() - self._started)
+        self.session.show(layer, segmented)
+        known = placement_of(layer)
+        fresh = [w for w in segmented.result.warnings if known is None or w not in known.warnings]
+        if fresh:
+            show_warning("\n".join(fresh))
+        if segmented.most_lesion["Both"] is not None:
+            self.go_to_side("Both")
+
+    def _on_error(self, error: Exception) -> None:
+        self.view.show_running(False)
+        self._refresh()
+        self._tell(error)
+
+    def _on_cancelled(self) -> None:
+        self.view.show_running(False)
+        self._refresh()
+        show_info("Cancelled: nothing was changed.")
+
+    def _on_saved(self, case: Case, path: Path) -> None:
+        self.session.mark_saved(case, path)
+        show_info(f"Saved {path.name} and its JSON in {path.parent}.")
+
+    def _tell(self, error: Exception) -> None:
+        if isinstance(error, CovsegError):
+            show_error(str(error))
+        else:
+            notification_manager.receive_error(type(error), error, error.__traceback__)
+
+    def _on_device(self, device: Device | None) -> None:
+        self._device = device
+        self._refresh()
+
+    def _on_settings(self) -> None:
+        requested = self.view.form.settings.device
+        if requested != self._requested:
+            self._look(requested)
+        self._refresh()
+
+    def _look(self, requested: str) -> None:
+        self._requested, self._device = requested, None
+        self.view.device.look(requested)
+
+    # What the viewer and the session tell
+
+    def _cts(self, _box: Any = None) -> list[tuple[str, Image]]:
+        return [(layer.name, layer) for layer in self.viewer.layers if is_ct(layer)]
+
+    def _on_layers(self, event: Any) -> None:
+        self.ct.reset_choices()
+        if event.type == "inserted" and is_ct(event.value):
+            self.ct.value = event.value
+        self._refresh()
+
+    def _on_session(self) -> None:
+        case = self.session.case_of(self.ct.value)
+        if case is not None and case.stale:
+            self._remeasure.start()
+        self._refresh()
+
+    def _measure_again(self) -> None:
+        case = self.session.case_of(self.ct.value)
+        if case is None or not case.stale:
+            return
+        steps = remeasured_steps(case)
+        self._measurer.start(
+            lambda: steps,
+            Callbacks(
+                progress=lambda step: None,
+                result=lambda segmented: self.session.update(case, segmented),
+                error=self._tell,
+                cancelled=lambda: None,
+            ),
+        )
+
+    def _refresh(self) -> None:
+        layer = self.ct.value
+        placement = placement_of(layer) if layer is not None else None
+        self.view.show_ct(placement, self._run_text(placement))
+        case = self.session.case_of(layer)
+        self.view.show_case(case)
+        self._show_view_state()
+
+    def _show_view_state(self) -> None:
+        self.view.view_bar.show_state(self.viewing.plane.name, self.viewing.overlay_shown())
+
+    def _run_text(self, placement: Placement | None) -> str:
+        if self._device is None:
+            return "Segment"
+        if self._device.kind != "cpu":
+            return f"Segment on {self._device.title}"
+        if placement is None:
+            return "Segment on CPU"
+        work = network_megapixels(placement.geometry, self.view.form.settings.flips)
+        rate = preferences.load_rate(self._device.title) or first_guess()
+        return f"Segment on CPU, about {duration(work * rate)}"
+
+    def _learn_speed(self, layer: Image, seconds: float) -> None:
+        placement = placement_of(layer)
+        if self._device is None or placement is None:
+            return
+        work = network_megapixels(placement.geometry, self.view.form.settings.flips)
+        preferences.save_rate(self._device.title, seconds / work)
+
+    def _may_replace(self, layer: Image) -> bool:
+        case = self.session.case_of(layer)
+        if case is None or not case.edited or case.saved is not None:
+            return True
+        return self._agreed("Your corrections are not saved. Segment again and lose them?")
+
+    def _agreed(self, question: str) -> bool:
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.question(self, "napari-covseg", question, buttons.Yes | buttons.No)
+        return bool(answer == buttons.Yes)
+
+
+def first_guess() -> float:
+    """Seconds per million network pixels on a CPU that was never used."""
+    return CPU_SECONDS_PER_MEGAPIXEL_AND_CORE / max(1, (os.cpu_count() or 2))
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: ``8 s``, ``40 s``, ``3 min``."""
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90:
+        return f"{5 * round(seconds / 5)} s"
+    return f"{round(seconds / 60)} min"

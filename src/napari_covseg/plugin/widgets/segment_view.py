@@ -1,0 +1,251 @@
+"""What the Segment widget looks like: controls and texts, no decisions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_covseg.plugin.session import Case
+from napari_covseg.plugin.viewing import Viewing
+from napari_covseg.plugin.widgets.device_line import DeviceLine
+from napari_covseg.plugin.widgets.legend import Legend
+from napari_covseg.plugin.widgets.options import SettingsForm
+from napari_covseg.plugin.widgets.results_table import ResultsTable
+from napari_covseg.plugin.widgets.view_bar import ViewBar
+
+if TYPE_CHECKING:
+    from napari_covseg.domain.progress import Progress
+    from napari_covseg.plugin.layers import Placement
+    from napari_covseg.workflows.segment_settings import SegmentSettings
+
+NOTICE = "Research use only. Not a medical device."
+EMPTY = "Open a CT: File > Open Folder, or try the sample."
+_PRIMARY = """
+QPushButton { background: #2566c8; color: white; font-weight: 600; padding: 9px;
+              border-radius: 4px; }
+QPushButton:hover { background: #2f78e6; }
+QPushButton:focus { border: 2px solid #9cc4ff; }
+QPushButton:disabled { background: #5c6470; color: #c8ccd2; }
+"""
+
+
+class SegmentView(QWidget):
+    """Top to bottom: the button, the CT, its result, the view, options, and the notice."""
+
+    def __init__(self, viewing: Viewing, ct: Any, settings: SegmentSettings) -> None:
+        from napari_covseg.models.zoo import available
+
+        super().__init__()
+        self.setMinimumWidth(340)
+        self.run = QPushButton("Segment")
+        self.run.setStyleSheet(_PRIMARY)
+        self.run.setToolTip("Find lungs, ground-glass opacity and consolidation in this CT")
+        self.running = _Running()
+        self.cancel = self.running.cancel
+        self.ct = ct
+        self.empty = _Empty()
+        self.open_sample, self.open_folder = self.empty.sample, self.empty.folder
+        self.open_file = self.empty.file
+        self.warnings = _paragraph("")
+        self.result = _Result()
+        self.table = self.result.table
+        self.go_to_most, self.save = self.result.go_to_most, self.result.save
+        self.view_bar = ViewBar(viewing)
+        self.form = SettingsForm(settings, available())
+        self.device = DeviceLine()
+        self.notice = _paragraph(f"<small>{NOTICE}</small>")
+        self._build()
+
+    def _build(self) -> None:
+        self.ct_row = QWidget()
+        row = QHBoxLayout(self.ct_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("CT"))
+        row.addWidget(self.ct.native, 1)
+        options = QCollapsible("Options")
+        options.addWidget(self.form.native)
+        self.options = options
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        parts = (self.ct_row, self.empty, self.result, self.warnings, self.view_bar)
+        for part in (*parts, options, self.device):
+            column.addWidget(part)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        for part in (self.run, self.running, scroll, self.notice):
+            outer.addWidget(part)
+        outer.setStretchFactor(scroll, 1)
+        self.show_running(False)
+
+    def show_ct(self, placement: Placement | None, run_text: str) -> None:
+        """A CT is chosen, or none (then what to do is said instead)."""
+        has_ct = placement is not None
+        self.run.setText(run_text)
+        self.run.setEnabled(has_ct)
+        self.empty.setVisible(not has_ct)
+        self.ct_row.setVisible(has_ct)
+        self.view_bar.setVisible(has_ct)
+        self._show_warnings(placement.warnings if placement is not None else ())
+
+    def show_case(self, case: Case | None) -> None:
+        """The result of the chosen CT, if there is one."""
+        self.result.setVisible(case is not None)
+        if case is not None:
+            self.result.show_case(case)
+            self._show_warnings(case.shown.result.warnings)
+
+    def show_running(self, running: bool) -> None:
+        """Progress and Cancel stand in place of the button while it works."""
+        self.run.setVisible(not running)
+        self.running.setVisible(running)
+        self.form.enabled = not running
+        if running:
+            self.running.restart()
+
+    def show_progress(self, step: Progress, now: float) -> None:
+        """Say which step it is and how long it will still take."""
+        self.running.show_progress(step, now)
+
+    def show_cancelling(self) -> None:
+        """Cancel was pressed; the step under way still has to end."""
+        self.running.step.setText("Cancelling…")
+        self.cancel.setEnabled(False)
+
+    def _show_warnings(self, warnings: tuple[str, ...]) -> None:
+        self.warnings.setText("\n".join(f"⚠ {text}" for text in warnings))
+        self.warnings.setVisible(bool(warnings))
+
+
+class _Running(QWidget):
+    """The progress bar with its step, and Cancel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.step = QLabel("")
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop; nothing is changed")
+        row = QHBoxLayout()
+        row.addWidget(self.bar, 1)
+        row.addWidget(self.cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self.step)
+        self._message, self._since = "", 0.0
+
+    def restart(self) -> None:
+        """Ready for the next run."""
+        self.bar.setRange(0, 0)
+        self.step.setText("Starting…")
+        self.cancel.setEnabled(True)
+        self._message = ""
+
+    def show_progress(self, step: Progress, now: float) -> None:
+        """Time left is what this step took so far, by how much of it is done."""
+        if step.message != self._message:
+            self._message, self._since = step.message, now
+        text = step.message[:1].upper() + step.message[1:]
+        if step.done and step.done < step.total:
+            left = (now - self._since) * (step.total - step.done) / step.done
+            text += f", {_time_left(left)} left"
+        self.step.setText(text)
+        known = step.total > 1
+        self.bar.setRange(0, step.total if known else 0)
+        if known:
+            self.bar.setValue(step.done)
+
+
+class _Empty(QWidget):
+    """What to do when no CT is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = QPushButton("Open CT folder…")
+        self.file = QPushButton("Open CT file…")
+        self.sample = QPushButton("Try the sample")
+        self.folder.setToolTip("A folder of DICOM files")
+        self.file.setToolTip("NIfTI, NRRD, MetaImage, a DICOM file or a zip of DICOM files")
+        self.sample.setToolTip("A synthetic chest CT that comes with the plugin")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 8, 0, 8)
+        layout.addWidget(_paragraph(EMPTY))
+        for button in (self.folder, self.file, self.sample):
+            layout.addWidget(button)
+
+    def show_busy(self, busy: bool) -> None:
+        """The sample is being drawn."""
+        self.sample.setEnabled(not busy)
+        self.sample.setText("Drawing the sample…" if busy else "Try the sample")
+
+
+class _Result(QWidget):
+    """State, table, legend, and what can be done with a result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = _paragraph("")
+        self.table = ResultsTable()
+        self.legend = Legend()
+        self.go_to_most = QPushButton("Go to most lesion")
+        self.go_to_most.setToolTip("Show the axial slice with the largest area of lesion")
+        self.save = QPushButton("Save…")
+        self.save.setToolTip("Write the label map (NIfTI) and the volumes (JSON) into a folder")
+        row = QHBoxLayout()
+        row.addWidget(self.go_to_most, 1)
+        row.addWidget(self.save, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for part in (self.table, self.legend):
+            layout.addWidget(part)
+        layout.addLayout(row)
+        layout.addWidget(self.state)
+
+    def show_case(self, case: Case) -> None:
+        """Fill in a result and what has become of it."""
+        self.table.show_measurements(case.shown.result.measurements)
+        self.go_to_most.setEnabled(case.shown.most_lesion["Both"] is not None)
+        self.save.setEnabled(not case.stale)
+        self.state.setText(state_text(case))
+
+
+def state_text(case: Case) -> str:
+    """Which model, on what, corrected or not, saved or not."""
+    provenance = case.shown.result.provenance
+    model, device = provenance["model"], provenance["device"]
+    parts = [f"{model['name']} {model['version']} on {device['title']}"]
+    parts.append("corrected by hand" if case.edited else "not corrected")
+    parts.append(f"saved as {case.saved.name}" if case.saved is not None else "not saved")
+    return " · ".join(parts)
+
+
+def _paragraph(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setWordWrap(True)
+    return label
+
+
+def _time_left(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"

@@ -1,0 +1,46 @@
+"""The command that sets napari up for CT: the picture in the middle, our widgets on the right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_covseg.plugin.viewing import viewing_of
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+PLUGIN = "napari-covseg"
+WIDGETS = ("Segment",)
+DOCK_WIDTH = 380
+
+
+def open_workspace(viewer: Viewer | None = None) -> None:
+    """Dock this plugin's widgets as tabs on the right; opened ones are shown again.
+
+    Parameters
+    ----------
+    viewer
+        The viewer, by default the current one.
+    """
+    from napari import current_viewer
+
+    viewer = viewer or current_viewer()
+    if viewer is None:
+        return
+    viewing_of(viewer)
+    docks = [
+        viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=index > 0)[0]
+        for index, name in enumerate(WIDGETS)
+    ]
+    for dock in docks:
+        dock.show()
+    docks[0].raise_()
+    _set_width(docks[0])
+
+
+def _set_width(dock: object) -> None:
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+    if isinstance(dock, QDockWidget) and isinstance(dock.parent(), QMainWindow):
+        dock.parent().resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
