@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.labels import SCHEME_NAMES, Label, label_by_name
+from napari_covseg.io.inputs import LABEL_ENDINGS, case_name
 
 _EXAMPLE = "lung=1,infection=2+3"
 _SHOWN = 10
@@ -40,16 +41,22 @@ def parse_label_map(text: str) -> dict[int, Label]:
 
 
 def dataset_label_map(path: Path) -> dict[int, Label] | None:
-    """The scheme of an nnU-Net dataset, from ``dataset.json`` beside or above a label file.
+    """The scheme of an nnU-Net dataset, from the ``dataset.json`` a label file belongs to.
 
-    None where there is no such file, or it describes no labels.
+    It lies beside the file, or above a folder called ``labels...``. Results written here
+    (``*_labels``) are in our own scheme wherever they lie. None where no labels are described.
 
     Raises
     ------
     InputError
         If it cannot be read or names a label that is not known.
     """
-    for folder in (path.parent, path.parent.parent):
+    if case_name(path).endswith(LABEL_ENDINGS[0]):
+        return None
+    folders = [path.parent]
+    if path.parent.name.lower().startswith("labels"):
+        folders.append(path.parent.parent)
+    for folder in folders:
         file = folder / "dataset.json"
         if file.is_file():
             return _from_dataset(file)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_covseg.domain.errors import CovsegError
+from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.labels import Label, label_by_name
 from napari_covseg.domain.volume import LabelMap
+from napari_covseg.io.dicom_seg import label_of_segment
 from napari_covseg.io.hounsfield import rescale
 from napari_covseg.io.inputs import LABEL_ENDINGS, VOLUME_SUFFIXES, case_name
 from napari_covseg.io.label_schemes import apply_label_map, dataset_label_map
@@ -50,7 +51,7 @@ def read_labels(path: str | Path, *, label_map: Mapping[int, Label] | None = Non
         if (raw.slope, raw.inter) != (1.0, 0.0):
             values = rescale(values, raw.slope, raw.inter)
         if label_map is None:
-            label_map = _segment_names(raw) or dataset_label_map(path)
+            label_map = _segment_labels(raw, path.name) or dataset_label_map(path)
         labels = apply_label_map(values, label_map, path.name)
     warnings = raw.warnings
     if not raw.geometry.orthogonal:
@@ -91,16 +92,30 @@ def label_case_name(path: str | Path) -> str:
     return name.removesuffix("_0000") or name
 
 
-def _segment_names(raw: RawImage) -> dict[int, Label] | None:
-    """The scheme that a ``.seg.nrrd`` (3D Slicer) states, if all its names are known."""
+def _segment_labels(raw: RawImage, name: str) -> dict[int, Label] | None:
+    """The scheme that a ``.seg.nrrd`` (3D Slicer) states by its segments' names, if any."""
     mapping: dict[int, Label] = {}
-    for key, name in raw.fields.items():
+    unknown: list[str] = []
+    for key, title in raw.fields.items():
         found = re.fullmatch(r"segment(\d+)_name", key)
-        if not found:
+        value = raw.fields.get(f"segment{found[1]}_labelvalue", "") if found else ""
+        if not value.isdecimal():
             continue
-        value = raw.fields.get(f"segment{found[1]}_labelvalue", "")
-        try:
-            mapping[int(value)] = label_by_name(name)
-        except (KeyError, ValueError):
-            return None
+        label = _label_of(title)
+        if label is None:
+            unknown.append(f"{value} {title!r}")
+        else:
+            mapping[int(value)] = label
+    if unknown:
+        raise InputError(
+            f"{name}: not all segments are lungs or lesions: {', '.join(unknown)}; say what they "
+            "are with --label-map NAME=ID, such as ggo=1,background=2"
+        )
     return mapping or None
+
+
+def _label_of(title: str) -> Label | None:
+    try:
+        return label_by_name(title)
+    except KeyError:
+        return label_of_segment((title,))

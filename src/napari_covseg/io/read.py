@@ -9,6 +9,7 @@ from napari_covseg.io.hounsfield import rescale, to_hounsfield
 from napari_covseg.io.inputs import case_name
 from napari_covseg.io.raw import RawImage
 from napari_covseg.io.sniff import Kind, readable, sniff
+from napari_covseg.io.straighten import straighten
 
 
 def read_volume(
@@ -41,15 +42,15 @@ def read_volume(
     with readable(path):
         raw = read_raw(path, kind)
         values, notes = to_hounsfield(rescale(raw.values, raw.slope, raw.inter), path.name, window)
-    volume = CTVolume(
-        hu=values,
-        geometry=raw.geometry,
-        case=case_name(path),
-        to_native=raw.to_native,
-        warnings=(*raw.warnings, *notes),
-        source=raw.source,
-    )
-    return volume if volume.geometry.orthogonal else _straighten(volume)
+        volume = CTVolume(
+            hu=values,
+            geometry=raw.geometry,
+            case=case_name(path),
+            to_native=raw.to_native,
+            warnings=(*raw.warnings, *notes),
+            source=raw.source,
+        )
+        return straighten(volume, path.name)
 
 
 def read_raw(path: Path, kind: Kind) -> RawImage:
@@ -61,11 +62,3 @@ def read_raw(path: Path, kind: Kind) -> RawImage:
     from napari_covseg.io.itk import read_itk
 
     return read_itk(path, kind)
-
-
-def _straighten(volume: CTVolume) -> CTVolume:
-    """A sheared grid keeps its true positions: a warning says that distances along it are not."""
-    from dataclasses import replace
-
-    note = "the axes of this file are not at right angles; positions are kept, shapes look sheared"
-    return replace(volume, warnings=(*volume.warnings, note))

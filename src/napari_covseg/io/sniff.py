@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from typing import NoReturn
 
 from napari_covseg.domain.errors import InputError, ResourceError
 
@@ -101,7 +102,7 @@ def _is_dicom(path: Path) -> bool:
     return is_dicom(path)
 
 
-def _refuse(path: Path, head: bytes) -> None:
+def _refuse(path: Path, head: bytes) -> NoReturn:
     for magic, name in _PICTURES:
         if head.startswith(magic):
             raise InputError(
