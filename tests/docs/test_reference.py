@@ -1,0 +1,35 @@
+"""The reference of the command line is made from the parsers, and says what ``--help`` says."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from napari_covseg.cli.main import VERBS, main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reference" / "cli.md"
+TOOL = runpy.run_path(str(ROOT / "tools" / "cli_reference.py"))
+
+
+def test_the_page_is_up_to_date() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert TOOL["rebuilt"](text) == text, "run: make docs"
+
+
+def test_a_page_out_of_date_is_noticed() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert TOOL["rebuilt"](text.replace("`--output DIR`", "`--out DIR`")) == text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_of_help_is_on_the_page(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    words = capsys.readouterr().out.replace("[", " ").replace("]", " ").replace(",", " ").split()
+    flags = {word for word in words if word.startswith("--")} - {"--help"}
+    _, rest = PAGE.read_text(encoding="utf-8").split(f"## covseg {verb}\n")
+    section = rest.split("\n## ")[0]
+    assert flags
+    for flag in flags:
+        assert f"`{flag}" in section
