@@ -1,0 +1,1 @@
+"""How well a label map agrees with a reference: numpy only, no files."""

@@ -1,0 +1,281 @@
+"""Compare predicted label maps with references: overlap and volumes, by case and over patients."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_covseg import __version__
+from napari_covseg.domain.errors import CovsegError, InputError
+from napari_covseg.domain.labels import Label
+from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.domain.volume import LabelMap
+from napari_covseg.io.atomic import write_json
+from napari_covseg.io.inputs import VOLUME_SUFFIXES
+from napari_covseg.io.labels import label_case_name, read_labels
+from napari_covseg.io.sniff import readable
+from napari_covseg.metrics.overlap import CLASSES, Counts, count_classes, joint_histogram
+from napari_covseg.metrics.summary import PatientMean, mean_over_patients
+
+_FIGURES = (
+    *("dice", "iou", "sensitivity", "precision"),
+    *("volume_error_ml", "volume_error_percent"),
+)
+_SUFFIXES = (*VOLUME_SUFFIXES, ".dcm")
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How files are read and cases are grouped.
+
+    Parameters
+    ----------
+    label_map
+        What the references' numbers mean; None: ``dataset.json``, names in the file, or ours.
+    prediction_label_map
+        The same for the predictions.
+    patients
+        CSV with the columns ``case`` and ``patient``; cases of one patient are averaged first.
+        None: each case is a patient.
+    lung_reference
+        False if the references mark no healthy lung; then the lungs get no value. True: found
+        out for each case.
+    """
+
+    label_map: Mapping[int, Label] | None = None
+    prediction_label_map: Mapping[int, Label] | None = None
+    patients: Path | None = None
+    lung_reference: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class CaseScores:
+    """What was counted for a case; None for a class of which its reference says nothing."""
+
+    case: str
+    counts: Mapping[str, Counts | None]
+    voxel_ml: float
+    warnings: tuple[str, ...] = ()
+
+    def figures(self, name: str) -> dict[str, float] | None:
+        """Figures of a class (`_FIGURES`), NaN where undefined."""
+        counts = self.counts[name]
+        if counts is None:
+            return None
+        error_ml = (counts.predicted - counts.reference) * self.voxel_ml
+        reference_ml = counts.reference * self.voxel_ml
+        return {
+            "dice": counts.dice,
+            "iou": counts.iou,
+            "sensitivity": counts.sensitivity,
+            "precision": counts.precision,
+            "reference_ml": reference_ml,
+            "predicted_ml": counts.predicted * self.voxel_ml,
+            "volume_error_ml": error_ml,
+            "volume_error_percent": 100 * error_ml / reference_ml if reference_ml else math.nan,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The outcome: scores by case, errors by case, and the cases that only one folder has."""
+
+    scores: tuple[CaseScores, ...]
+    patients: Mapping[str, str]
+    errors: Mapping[str, CovsegError] = field(default_factory=dict)
+    without_prediction: tuple[str, ...] = ()
+    without_reference: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the cases' errors; 0 if there was none."""
+        return max((error.exit_code for error in self.errors.values()), default=0)
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """For each class, figures over patients, with the pooled Dice and how many had a value."""
+        return {one.name: self._summary_of(one.name) for one in CLASSES}
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it but who the patients are; NaN as None."""
+        cases = [
+            {
+                "case": score.case,
+                "classes": {one.name: score.figures(one.name) for one in CLASSES},
+                "warnings": list(score.warnings),
+            }
+            for score in self.scores
+        ]
+        content = {
+            "version": __version__,
+            "summary": self.summary(),
+            "cases": cases,
+            "errors": [{"case": case, "error": str(e)} for case, e in self.errors.items()],
+            "without_prediction": list(self.without_prediction),
+            "without_reference": list(self.without_reference),
+        }
+        return _without_nan(content)  # type: ignore[no-any-return]
+
+    def _summary_of(self, name: str) -> dict[str, Any]:
+        known = {s.case: s for s in self.scores if s.counts[name] is not None}
+        figures = {case: score.figures(name) or {} for case, score in known.items()}
+        counted = [c for c in (s.counts[name] for s in known.values()) if c is not None]
+        over_patients: dict[str, PatientMean] = {
+            figure: mean_over_patients(
+                {case: values[figure] for case, values in figures.items()}, self.patients
+            )
+            for figure in _FIGURES
+        }
+        return {
+            **{figure: asdict(mean) for figure, mean in over_patients.items()},
+            "pooled_dice": sum(counted, Counts(0, 0, 0)).dice,
+            "cases_both_empty": sum(counts.both_empty for counts in counted),
+            "cases_without_reference": len(self.scores) - len(known),
+        }
+
+
+def evaluate(
+    predictions: Path, references: Path, settings: EvaluateSettings | None = None
+) -> Steps[Evaluation]:
+    """Score every case that both folders have; each bad case is an error of its own.
+
+    Files are matched by case: their names without suffix, ``_0000`` and ``_labels``. A prediction
+    on another grid than its reference is an error: nothing is resampled.
+
+    Raises
+    ------
+    InputError
+        If a folder or the patients' file cannot be read, or no case is in both folders.
+    """
+    settings = settings or EvaluateSettings()
+    patients = read_patients(settings.patients) if settings.patients else {}
+    predicted, expected = _label_files(predictions), _label_files(references)
+    cases = sorted(set(predicted) & set(expected))
+    if not cases:
+        raise InputError(
+            f"{predictions.name}, {references.name}: no case in both; names must agree but for "
+            f"_labels (such as {_example(predicted)} and {_example(expected)})"
+        )
+    scores: list[CaseScores] = []
+    errors: dict[str, CovsegError] = {}
+    for done, case in enumerate(cases):
+        yield Progress(done, len(cases), f"comparing {case}")
+        try:
+            scores.append(_score(case, predicted[case], expected[case], settings))
+        except CovsegError as error:
+            errors[case] = error
+    yield Progress(len(cases), len(cases), "compared")
+    return Evaluation(
+        tuple(scores),
+        patients,
+        errors,
+        tuple(sorted(set(expected) - set(predicted))),
+        tuple(sorted(set(predicted) - set(expected))),
+    )
+
+
+def write_evaluation(result: Evaluation, path: Path) -> Path:
+    """Write `Evaluation.to_json`; makes the folder.
+
+    Raises
+    ------
+    InputError, ResourceError
+        If it cannot be written.
+    """
+    with readable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return write_json(path, result.to_json())
+
+
+def read_patients(path: Path) -> dict[str, str]:
+    """Case to patient, from a CSV with these columns (others are left alone).
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, a column is missing, or a case has two patients.
+    """
+    patients: dict[str, str] = {}
+    with readable(path):
+        try:
+            rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+        except (UnicodeDecodeError, csv.Error):
+            raise InputError(f"{path.name}: not a CSV text file") from None
+    if not rows or not {"case", "patient"} <= rows[0].keys():
+        raise InputError(f"{path.name}: expected a CSV with the columns case and patient")
+    for row in rows:
+        case, patient = (row["case"] or "").strip(), (row["patient"] or "").strip()
+        if patient and patients.setdefault(case, patient) != patient:
+            raise InputError(f"{path.name}: case {case} has two patients")
+    return patients
+
+
+def _label_files(folder: Path) -> dict[str, list[Path]]:
+    """Case to its label files (more than one is an error of that case)."""
+    with readable(folder):
+        if not folder.is_dir():
+            raise NotADirectoryError(20, "expected a folder of label files")
+        files = sorted(p for p in folder.iterdir() if p.name.lower().endswith(_SUFFIXES))
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        if not file.name.startswith("."):
+            found.setdefault(label_case_name(file), []).append(file)
+    if not found:
+        raise InputError(f"{folder.name}: no label file in this folder")
+    return found
+
+
+def _score(
+    case: str, predicted: list[Path], expected: list[Path], settings: EvaluateSettings
+) -> CaseScores:
+    for files in (predicted, expected):
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            raise InputError(f"{case}: several files of one case in a folder ({names})")
+    prediction = read_labels(predicted[0], label_map=settings.prediction_label_map)
+    reference = read_labels(expected[0], label_map=settings.label_map)
+    _check_grids(case, prediction, reference)
+    histogram = joint_histogram(prediction.labels, reference.labels)
+    lung_masks = None if settings.lung_reference else False
+    warnings = (
+        *(f"prediction: {warning}" for warning in prediction.warnings),
+        *(f"reference: {warning}" for warning in reference.warnings),
+    )
+    counts = count_classes(histogram, lung_masks)
+    return CaseScores(case, counts, reference.geometry.voxel_ml, warnings)
+
+
+def _check_grids(case: str, prediction: LabelMap, reference: LabelMap) -> None:
+    ours, theirs = prediction.geometry, reference.geometry
+    if ours.same_as(theirs):
+        return
+    if ours.shape != theirs.shape:
+        what = f"{_sizes(ours.shape)} and {_sizes(theirs.shape)} voxels"
+    else:
+        apart = float(abs(ours.corners_mm() - theirs.corners_mm()).max())
+        what = f"up to {apart:.2f} mm apart"
+    raise InputError(
+        f"{case}: prediction and reference lie on different grids ({what}); expected the same "
+        "grid, nothing is resampled"
+    )
+
+
+def _sizes(shape: Iterable[int]) -> str:
+    """A ``(z, y, x)`` shape as one reads it, x first."""
+    return " x ".join(map(str, reversed(tuple(shape))))
+
+
+def _example(files: Mapping[str, list[Path]]) -> str:
+    return next(iter(files.values()))[0].name
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
