@@ -74,13 +74,10 @@ class Series:
 
     @property
     def plane(self) -> str:
-        """The patient's plane nearest to the slices'."""
-        return "" if self.problem_of_place else _PLANES[int(np.abs(self.normal).argmax())]
-
-    @property
-    def problem_of_place(self) -> bool:
-        """Whether slices have no place in the patient."""
-        return self.frames[0].orientation is None or self.frames[0].position is None
+        """The patient's plane nearest to the slices', empty where they have no place."""
+        if _problem_of_place(self.frames[0]):
+            return ""
+        return _PLANES[int(np.abs(self.normal).argmax())]
 
     @property
     def spacing_mm(self) -> tuple[float, float, float] | None:
