@@ -126,8 +126,8 @@ def _trees(sides: NDArray[np.uint8], grid: Grid, rng: np.random.Generator) -> _T
             continue
         for root, count in ((_HILUM[side], 620), (_VEIN[side], 480)):
             vessels += grow_tree(root, _scatter(inside, sides.shape, grid, count, rng), 0.68, rng)
-        targets = _scatter(inside, sides.shape, grid, 70, rng)
-        near = np.linalg.norm(targets - _HILUM[side], axis=1) < 75
+        targets = _scatter(inside, sides.shape, grid, 110, rng)
+        near = np.linalg.norm(targets - _HILUM[side], axis=1) < 115
         airways += grow_tree(_HILUM[side], targets[near], 0.95, rng)
     return _Trees(vessels, airways)
 

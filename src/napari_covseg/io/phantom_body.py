@@ -214,6 +214,8 @@ def _between_lungs(here: Slice) -> Mask:
     parted = np.abs(x - 2.0) < band
     parted |= ellipse(x, y, (0.0, 76.0), (35.0, 44.0)) < 1
     parted |= (here.heart < 1.12) | here.hila
+    fat_pad = ellipse(x, y, (22.0, -76.0), (36.0, 30.0))
+    parted |= fat_pad + ((z + 32.0) / 46.0) ** 2 < 1
     if z < 46:
         parted |= ellipse(x, y, (24.0, 44.0), (15.0, 15.0)) < 1 - (max(z - 26.0, 0.0) / 20.0) ** 2
     return np.asarray(parted)
@@ -231,7 +233,8 @@ def _wall(here: Slice) -> Image:
     hu[muscle] = MUSCLE
     hu[section.cavity(x, y, 17.0)] = FAT + 25
     hu[section.cavity(x, y, 13.0)] = SOFT + 12
-    hu[section.cavity(x, y, 2.0)] = MUSCLE
+    hu[section.cavity(x, y, 3.2)] = FAT + 30
+    hu[section.cavity(x, y, 1.2)] = SOFT
     _shoulder_blades(hu, here)
     return hu
 
