@@ -69,7 +69,7 @@ def test_header_cut_off(tmp_path, cut):
 
 def test_voxels_cut_off(tmp_path):
     (tmp_path / "a.dcm").write_bytes(_bytes()[:-20])
-    with pytest.raises(InputError, match="a.dcm: the file is cut off: 108 of 128 bytes"):
+    with pytest.raises(InputError, match="108 of 128 bytes"):
         read_dicom(tmp_path)
 
 

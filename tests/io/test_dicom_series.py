@@ -88,7 +88,7 @@ def test_copies_of_a_file_are_left_out(tmp_path):
         (tmp_path / "b" / file.name).write_bytes(file.read_bytes())
     volume = read_dicom(tmp_path)
     assert volume.hu.shape[0] == 4
-    assert volume.warnings == ("4 slices are copies of others: left out",)
+    assert volume.warnings == ("4 slices are copies: left out",)
 
 
 def test_slices_of_other_sizes_are_left_out_with_a_warning(tmp_path):

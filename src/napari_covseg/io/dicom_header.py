@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +9,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from napari_covseg.domain.errors import InputError
 from napari_covseg.io.dicom_files import Member, starts_as_dicom
+from napari_covseg.io.dicom_values import (
+    Vector,
+    first,
+    first_number,
+    first_text,
+    integer,
+    numbers,
+    text,
+    words,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-Vector = tuple[float, ...]
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -53,7 +60,7 @@ _FRAME_KEYS = ("StackID", "TemporalPositionIndex", "FrameAcquisitionNumber")
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
     "SeriesDescription", "Modality", "InstanceNumber", "NumberOfFrames", "SamplesPerPixel",
-    "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
+    "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
     "SliceThickness", "SpacingBetweenSlices", "GantryDetectorTilt", "RescaleSlope",
     "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",
@@ -86,7 +93,6 @@ class Image:
     bits_allocated: int
     bits_stored: int
     signed: bool
-    inverted: bool
     padding: tuple[int, int] | None
     tilt_degrees: float
     has_pixels: bool
@@ -133,7 +139,6 @@ class Frame:
     thickness: float | None
     slope: float
     intercept: float
-    rescaled: bool
     unit: str
     keys: tuple[str, ...] = field(default=())
 
@@ -147,7 +152,7 @@ def read_header(member: Member) -> list[Frame]:
         If the file is not DICOM or its header is damaged.
     """
     dataset, syntax, offset, has_pixels = _parse(member)
-    if "Rows" not in dataset and not has_pixels and _text(dataset, "Modality") != "CT":
+    if "Rows" not in dataset and not has_pixels and text(dataset, "Modality") != "CT":
         return []
     try:
         image = _image(dataset, member, syntax, offset, has_pixels)
@@ -205,29 +210,28 @@ def _guessed_syntax(dataset: Dataset) -> str:
 def _image(
     dataset: Dataset, member: Member, syntax: str, offset: int | None, has_pixels: bool
 ) -> Image:
-    padding = _integer(dataset, "PixelPaddingValue")
-    limit = _integer(dataset, "PixelPaddingRangeLimit")
-    bits = _integer(dataset, "BitsAllocated") or 16
-    tilt = _numbers(dataset, "GantryDetectorTilt", 1)
+    padding = integer(dataset, "PixelPaddingValue")
+    limit = integer(dataset, "PixelPaddingRangeLimit")
+    bits = integer(dataset, "BitsAllocated") or 16
+    tilt = numbers(dataset, "GantryDetectorTilt", 1)
     return Image(
         member=member,
-        modality=_text(dataset, "Modality").upper(),
-        sop_class=_text(dataset, "SOPClassUID"),
-        sop_uid=_text(dataset, "SOPInstanceUID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        series_number=_integer(dataset, "SeriesNumber"),
-        description=_text(dataset, "SeriesDescription"),
-        kind=_words(dataset, "ImageType"),
+        modality=text(dataset, "Modality").upper(),
+        sop_class=text(dataset, "SOPClassUID"),
+        sop_uid=text(dataset, "SOPInstanceUID"),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        series_number=integer(dataset, "SeriesNumber"),
+        description=text(dataset, "SeriesDescription"),
+        kind=words(dataset, "ImageType"),
         syntax=syntax,
-        rows=_integer(dataset, "Rows") or 0,
-        columns=_integer(dataset, "Columns") or 0,
-        frames=max(1, _integer(dataset, "NumberOfFrames") or 1),
-        samples=_integer(dataset, "SamplesPerPixel") or 1,
+        rows=integer(dataset, "Rows") or 0,
+        columns=integer(dataset, "Columns") or 0,
+        frames=max(1, integer(dataset, "NumberOfFrames") or 1),
+        samples=integer(dataset, "SamplesPerPixel") or 1,
         bits_allocated=bits,
-        bits_stored=_integer(dataset, "BitsStored") or bits,
-        signed=_integer(dataset, "PixelRepresentation") == 1,
-        inverted=_text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
+        bits_stored=integer(dataset, "BitsStored") or bits,
+        signed=integer(dataset, "PixelRepresentation") == 1,
         padding=None if padding is None else _ordered(padding, padding if limit is None else limit),
         tilt_degrees=tilt[0] if tilt else 0.0,
         has_pixels=has_pixels,
@@ -246,29 +250,28 @@ def _frames(dataset: Dataset, image: Image) -> Iterator[Frame]:
 def _frame(dataset: Dataset, groups: Sequence[Dataset], image: Image, index: int) -> Frame:
     measures = _layers(dataset, groups, "PixelMeasuresSequence")
     values = _layers(dataset, groups, "PixelValueTransformationSequence")
-    slope = _first_number(values, "RescaleSlope")
-    intercept = _first_number(values, "RescaleIntercept")
+    slope = first_number(values, "RescaleSlope")
+    intercept = first_number(values, "RescaleIntercept")
     content = _layers(dataset, groups, "FrameContentSequence")
-    thickness = _first_number(measures, "SliceThickness") or _first_number(
+    thickness = first_number(measures, "SliceThickness") or first_number(
         measures, "SpacingBetweenSlices"
     )
-    keys = [_text(dataset, name) for name in _VOLUME_KEYS]
-    keys += [_first_text(content, name) for name in _FRAME_KEYS]
+    keys = [text(dataset, name) for name in _VOLUME_KEYS]
+    keys += [first_text(content, name) for name in _FRAME_KEYS]
     return Frame(
         image=image,
         index=index,
-        number=_integer(dataset, "InstanceNumber") or 0,
-        position=_first(
+        number=integer(dataset, "InstanceNumber") or 0,
+        position=first(
             _layers(dataset, groups, "PlanePositionSequence"), "ImagePositionPatient", 3
         ),
-        orientation=_first(
+        orientation=first(
             _layers(dataset, groups, "PlaneOrientationSequence"), "ImageOrientationPatient", 6
         ),
-        spacing=_first(measures, "PixelSpacing", 2),
+        spacing=first(measures, "PixelSpacing", 2),
         thickness=abs(thickness) if thickness else None,
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
-        rescaled=slope is not None or intercept is not None,
         unit=_unit(dataset, groups, values),
         keys=tuple(keys),
     )
@@ -285,62 +288,12 @@ def _unit(dataset: Dataset, groups: Sequence[Dataset], values: list[Dataset]) ->
     for layer in (*groups, dataset):
         for mapping in layer.get("RealWorldValueMappingSequence") or []:
             for code in mapping.get("MeasurementUnitsCodeSequence") or []:
-                value = _text(code, "CodeValue")
+                value = text(code, "CodeValue")
                 if value.upper() not in _HU_UNITS:
                     return value
-    unit = _first_text(values, "RescaleType").upper()
+    unit = first_text(values, "RescaleType").upper()
     return "" if unit in _HU_UNITS or unit.startswith("HOUN") else unit
 
 
 def _ordered(first: int, second: int) -> tuple[int, int]:
     return min(first, second), max(first, second)
-
-
-def _first(layers: Sequence[Dataset], name: str, count: int) -> Vector | None:
-    found = (_numbers(layer, name, count) for layer in layers)
-    return next((value for value in found if value is not None), None)
-
-
-def _first_number(layers: Sequence[Dataset], name: str) -> float | None:
-    found = _first(layers, name, 1)
-    return None if found is None else found[0]
-
-
-def _first_text(layers: Sequence[Dataset], name: str) -> str:
-    return next((text for layer in layers if (text := _text(layer, name))), "")
-
-
-def _value(dataset: Dataset, name: str) -> Any:
-    try:
-        return dataset.get(name)
-    except Exception:  # a value that breaks its own type is as good as absent
-        return None
-
-
-def _numbers(dataset: Dataset, name: str, count: int) -> Vector | None:
-    value = _value(dataset, name)
-    if value is None or value == "":
-        return None
-    items = [value] if isinstance(value, (str, int, float)) else list(value)
-    try:
-        numbers = tuple(float(item) for item in items)
-    except (ValueError, TypeError):
-        return None
-    valid = len(numbers) >= count and all(map(math.isfinite, numbers))
-    return numbers[:count] if valid else None
-
-
-def _integer(dataset: Dataset, name: str) -> int | None:
-    numbers = _numbers(dataset, name, 1)
-    return None if numbers is None else int(numbers[0])
-
-
-def _text(dataset: Dataset, name: str) -> str:
-    value = _value(dataset, name)
-    return "" if value is None else str(value).strip()
-
-
-def _words(dataset: Dataset, name: str) -> tuple[str, ...]:
-    value = _value(dataset, name) or ()
-    items = [value] if isinstance(value, str) else value
-    return tuple(str(item).strip().upper() for item in items)

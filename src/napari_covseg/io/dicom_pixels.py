@@ -159,9 +159,6 @@ def _rescale(stored: NDArray, frame: Frame, plane: Voxels) -> int:
     stored = _signed_as_stored(stored, image)
     low, high = int(stored.min()), int(stored.max())
     slope, intercept = frame.slope, frame.intercept
-    if image.inverted:
-        top = (1 << image.bits_stored) - 1
-        stored, low, high = top - stored.astype(np.int32), top - high, top - low
     declared, mask = _declared_padding(stored, frame, low, high)
     if plane.dtype == np.int16:
         _scale_whole(stored, int(slope), int(intercept), (low, high), plane)

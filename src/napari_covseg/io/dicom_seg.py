@@ -180,7 +180,7 @@ def _values(
 ) -> tuple[dict[int, int], list[str]]:
     """Segment number to the value its voxels get, and notes."""
     if not names:
-        raise InputError(f"{name}: the segmentation has no segments")
+        raise InputError(f"{name}: the segmentation has no segments, or is cut off")
     if raw:
         if max(names) > 255:
             raise InputError(f"{name}: {max(names)} segments, at most 255 can be shown")

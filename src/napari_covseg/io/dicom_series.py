@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.io.dicom_header import Frame, Image
+from napari_covseg.io.dicom_stacks import heights, name_order, normal_of, stacks
 from napari_covseg.io.dicom_syntax import DECODED_SYNTAXES, syntax_name
 
-SAME_POSITION_MM = 0.01
-LARGE_GAP_MM = 25.0
-LARGE_GAP_STEPS = 5.0
-"""A gap wider than both, in mm and in usual gaps, parts a series: nothing is known in between."""
-
-_SAME_COSINE = 2e-3
 _PLANES = ("sagittal", "coronal", "axial")
 _MODALITIES = {
     "CR": "an X-ray", "DX": "an X-ray", "RG": "an X-ray", "PX": "an X-ray", "MG": "a mammogram",
@@ -121,20 +116,7 @@ def find_series(frames: Iterable[Frame]) -> list[Series]:
     return sorted(found, key=_rank)
 
 
-def normal_of(frame: Frame) -> NDArray[np.float64]:
-    """Unit normal of a slice with an orientation: row cosines cross column cosines."""
-    cosines = np.array(frame.orientation, dtype=np.float64)
-    normal = np.cross(cosines[:3], cosines[3:])
-    return np.asarray(normal / np.linalg.norm(normal))
-
-
-def heights(frames: Sequence[Frame]) -> NDArray[np.float64]:
-    """Positions along the first slice's normal in mm, shape ``(n,)``."""
-    positions = np.array([frame.position for frame in frames], dtype=np.float64)
-    return np.asarray(positions @ normal_of(frames[0]))
-
-
-def _rank(series: Series) -> tuple:
+def _rank(series: Series) -> tuple[Any, ...]:
     image = series.image
     voxels = len(series.frames) * image.rows * image.columns
     number = image.series_number
@@ -155,11 +137,11 @@ def _volumes(uid: str, frames: list[Frame]) -> list[Series]:
     for frame in frames:
         image = frame.image
         file = image.sop_uid if image.is_multiframe else ""
-        groups[problem_of(frame), image.rows, image.columns, file].append(frame)
+        groups[_problem_of(frame), image.rows, image.columns, file].append(frame)
     parts: list[Series] = []
     for (problem, *_), members in groups.items():
         if problem:
-            parts.append(Series(uid, tuple(sorted(members, key=_name_order)), problem))
+            parts.append(Series(uid, tuple(sorted(members, key=name_order)), problem))
         else:
             parts += _stacks(uid, members)
     parts.sort(key=_rank)
@@ -172,7 +154,7 @@ def _volumes(uid: str, frames: list[Frame]) -> list[Series]:
     ]
 
 
-def problem_of(frame: Frame) -> str:
+def _problem_of(frame: Frame) -> str:
     """Why a slice cannot be part of a CT volume, empty if it can."""
     image = frame.image
     if not image.is_ct:
@@ -191,6 +173,8 @@ def problem_of(frame: Frame) -> str:
         return f"{image.bits_allocated} bits a voxel are not read, expected 8, 16 or 32"
     if image.syntax not in DECODED_SYNTAXES:
         return f"compressed as {syntax_name(image.syntax)}, which is not decoded; convert it first"
+    if frame.slope == 0:
+        return "the rescale slope is 0, so the values are lost"
     if frame.unit:
         return f"the values are {frame.unit[:20]!r}, a map computed from a CT, not Hounsfield units"
     return _problem_of_place(frame)
@@ -210,107 +194,10 @@ def _problem_of_place(frame: Frame) -> str:
     return ""
 
 
-def _name_order(frame: Frame) -> tuple:
-    return (frame.image.member.name, frame.index)
-
-
 def _stacks(uid: str, frames: list[Frame]) -> list[Series]:
-    """Stacks of parallel slices of one size, each position once, without large gaps."""
-    series = []
-    for parallel in _parallel(frames):
-        unique, copies = _without_copies(parallel)
-        notes = _counted(
-            copies, "slice is a copy of another and was", "slices are copies of others"
-        )
-        for once in _each_position_once(unique):
-            ordered = [once[i] for i in np.argsort(heights(once), kind="stable")]
-            series += [Series(uid, tuple(part), notes=notes) for part in _without_gaps(ordered)]
-    return series
-
-
-def _counted(count: int, one: str, many: str) -> tuple[str, ...]:
-    if not count:
-        return ()
-    return (f"1 {one} left out" if count == 1 else f"{count} {many}: left out",)
-
-
-def _parallel(frames: list[Frame]) -> list[list[Frame]]:
-    """Groups of one orientation and pixel size."""
-    groups: list[tuple[NDArray, list[Frame]]] = []
-    for frame in frames:
-        key = np.array([*(frame.orientation or ()), *np.log(frame.spacing or ())])
-        for known, members in groups:
-            if np.abs(known - key).max() < _SAME_COSINE:
-                members.append(frame)
-                break
-        else:
-            groups.append((key, [frame]))
-    return [members for _, members in groups]
-
-
-def _without_copies(frames: list[Frame]) -> tuple[list[Frame], int]:
-    """Each instance once (a file may lie there twice), and how many copies were dropped."""
-    kept: dict[tuple, Frame] = {}
-    for frame in sorted(frames, key=_name_order):
-        key = (frame.image.sop_uid or frame.image.member.name, frame.index)
-        kept.setdefault(key, frame)
-    return list(kept.values()), len(frames) - len(kept)
-
-
-def _each_position_once(frames: list[Frame]) -> list[list[Frame]]:
-    """Part time points or reconstructions: no result holds two slices at one position.
-
-    By the first header value that parts them (time point, acquisition, kernel, ...), else in the
-    order of instance numbers, first of each position with first.
-    """
-    if not _has_doubles(frames):
-        return [frames]
-    splits = [_by_key(frames, i) for i in range(len(frames[0].keys))]
-    clean = [groups for groups in splits if not any(map(_has_doubles, groups))]
-    best = min(clean, key=len, default=[])
-    # A value that differs from slice to slice parts everything: it tells no time points apart.
-    if max(map(len, best), default=0) * 2 >= len(set(_places(frames))):
-        return best
-    return _by_occurrence(frames)
-
-
-def _by_key(frames: list[Frame], i: int) -> list[list[Frame]]:
-    groups: dict[str, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        groups[frame.keys[i]].append(frame)
-    return list(groups.values())
-
-
-def _by_occurrence(frames: list[Frame]) -> list[list[Frame]]:
-    places = _places(frames)
-    order = sorted(range(len(frames)), key=lambda i: (frames[i].number, _name_order(frames[i])))
-    seen: Counter[int] = Counter()
-    groups: dict[int, list[Frame]] = defaultdict(list)
-    for i in order:
-        groups[seen[places[i]]].append(frames[i])
-        seen[places[i]] += 1
-    return list(groups.values())
-
-
-def _places(frames: list[Frame]) -> list[int]:
-    """A number for each slice's position, the same for slices at one position."""
-    along = heights(frames)
-    order = np.argsort(along, kind="stable")
-    steps = np.diff(along[order], prepend=along[order[0]]) > SAME_POSITION_MM
-    places = np.empty(len(frames), dtype=int)
-    places[order] = np.cumsum(steps)
-    return [int(place) for place in places]
-
-
-def _has_doubles(frames: list[Frame]) -> bool:
-    return len(set(_places(frames))) < len(frames)
-
-
-def _without_gaps(frames: list[Frame]) -> list[list[Frame]]:
-    """Part an ordered stack where a gap is far wider than usual."""
-    if len(frames) < 3:
-        return [frames]
-    gaps = np.diff(heights(frames))
-    limit = max(LARGE_GAP_MM, LARGE_GAP_STEPS * float(np.median(gaps)))
-    cuts = [0, *(np.flatnonzero(gaps > limit) + 1), len(frames)]
-    return [frames[start:end] for start, end in pairwise(cuts)]
+    parts, copies = stacks(frames)
+    notes: tuple[str, ...] = ()
+    if copies:
+        which = "1 slice is a copy of another" if copies == 1 else f"{copies} slices are copies"
+        notes = (f"{which}: left out",)
+    return [Series(uid, tuple(part), notes=notes) for part in parts]

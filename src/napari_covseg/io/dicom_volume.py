@@ -13,6 +13,7 @@ from napari_covseg.io.dicom_header import Frame
 from napari_covseg.io.dicom_pixels import Voxels, read_hounsfield
 from napari_covseg.io.dicom_regrid import Stacking, regrid
 from napari_covseg.io.dicom_series import Series
+from napari_covseg.io.dicom_stacks import axes_of
 from napari_covseg.io.hounsfield import AIR_HU, to_hounsfield
 from napari_covseg.io.raw import native_geometry, to_canonical
 
@@ -111,7 +112,7 @@ def _on_true_grid(series: Series, values: Voxels) -> tuple[NDArray, Affine, tupl
     frames = series.frames
     first = frames[0]
     dy, dx = first.spacing or (1.0, 1.0)
-    row, column = (np.array(half) for half in np.split(np.array(first.orientation), 2))
+    row, column = axes_of(first)
     if len(frames) == 1:
         across = first.thickness or ASSUMED_SPACING_MM
         return values, _affine(first, (dx, dy, across), series.normal), ()
@@ -141,9 +142,9 @@ def _affine(
     first: Frame, spacing_xyz: tuple[float, float, float], normal: NDArray[np.float64]
 ) -> Affine:
     affine = np.eye(4)
-    cosines = np.array(first.orientation)
-    affine[:3, 0] = cosines[:3] * spacing_xyz[0]
-    affine[:3, 1] = cosines[3:] * spacing_xyz[1]
+    row, column = axes_of(first)
+    affine[:3, 0] = row * spacing_xyz[0]
+    affine[:3, 1] = column * spacing_xyz[1]
     affine[:3, 2] = normal * spacing_xyz[2]
     affine[:3, 3] = first.position
     return affine
