@@ -145,7 +145,7 @@ def test_a_header_longer_than_the_first_part_of_a_zip_member(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.dcm", "/etc/evil.dcm", "a/../../evil.dcm", "..\\evil.dcm"]
+    "name", ["../evil.dcm", "/etc/evil.dcm", "a/../../evil.dcm", "..\\evil.dcm", "C:/evil.dcm"]
 )
 def test_zip_names_that_lead_out_are_refused(tmp_path, name):
     (tmp_path / "in").mkdir()
@@ -189,6 +189,33 @@ def test_zip_whose_content_is_damaged_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match="damaged"):
         read_dicom(path)
+
+
+def test_zip_whose_compressed_data_is_damaged_is_refused(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 500, (64, 64))
+    target = io.BytesIO()
+    image(noise, RescaleIntercept=0).save_as(target)
+    path = _zip(tmp_path / "a.zip", {"a": target.getvalue()})
+    data = bytearray(path.read_bytes())
+    data[40:60] = bytes(20)
+    path.write_bytes(data)
+    _refused(path, r"a\.zip: ")
+
+
+def test_random_damage_never_escapes_as_another_error(tmp_path):
+    rng = np.random.default_rng(7)
+    good = np.frombuffer(_bytes(), np.uint8)
+    refused = 0
+    for _ in range(60):
+        data = good.copy()
+        data[rng.integers(0, len(data), rng.integers(1, 40))] = rng.integers(0, 256)
+        kept = rng.integers(len(data) // 2, len(data) + 1)
+        (tmp_path / "a.dcm").write_bytes(data[:kept].tobytes())
+        try:
+            read_dicom(tmp_path / "a.dcm")
+        except InputError:
+            refused += 1
+    assert refused > 20
 
 
 def test_zip_without_dicom(tmp_path):

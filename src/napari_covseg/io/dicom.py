@@ -90,6 +90,8 @@ def _scan(members: list[Member], name: str) -> tuple[list[Series], tuple[str, ..
             forbidden.append(member.name)
         except InputError as error:
             damaged.append(str(error))
+        except OSError as error:
+            damaged.append(f"{member.name}: could not be read ({error.strerror or 'disk error'})")
     images = [frame for frame in frames if frame.image.modality != "SEG"]
     frames = images or frames
     if not frames:

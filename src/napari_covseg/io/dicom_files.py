@@ -6,15 +6,19 @@ Nothing is ever extracted: members of a zip are read in memory, so a hostile nam
 from __future__ import annotations
 
 import logging
+import lzma
 import os
+import re
 import stat
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -30,6 +34,7 @@ _DICOMDIR_CLASS = b"UI\x14\x001.2.840.10008.1.3.10"
 _HEAD_BYTES = 256 * 1024
 _PROBE_BYTES = 132
 _PROBE_FILES = 500
+_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +93,11 @@ def open_members(path: Path) -> Iterator[list[Member]]:
             yield [_file_member(path)]
     except PermissionError:
         raise InputError(f"{path.name}: permission denied, it may not be read") from None
-    except zipfile.BadZipFile:
+    except _ZIP_DAMAGE:
         raise InputError(f"{path.name}: the zip is damaged or cut off; download it again") from None
+    except OSError as error:
+        reason = error.strerror or "disk error"
+        raise InputError(f"{path.name}: could not be read ({reason})") from None
 
 
 def is_dicom(path: str | Path) -> bool:
@@ -101,8 +109,8 @@ def is_dicom(path: str | Path) -> bool:
     path = Path(path)
     try:
         if path.is_dir():
-            files = (_file_member(file) for file, _ in zip(_files(path), range(_PROBE_FILES)))  # noqa: B905
-            return any(looks_like_dicom(member) for member in files)
+            files = map(_file_member, islice(_files(path), _PROBE_FILES))
+            return any(map(looks_like_dicom, files))
         if not path.is_file():
             return False
         if not _is_zip(path):
@@ -110,7 +118,7 @@ def is_dicom(path: str | Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()][:_PROBE_FILES]
             return any(looks_like_dicom(_zip_member(archive, info)) for info in infos)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+    except (OSError, RuntimeError, *_ZIP_DAMAGE):
         return False
 
 
@@ -199,7 +207,7 @@ def _check_zip(archive: zipfile.ZipFile, name: str) -> None:
     infos = archive.infolist()
     for info in infos:
         inner = PurePosixPath(info.filename.replace("\\", "/"))
-        if inner.is_absolute() or ".." in inner.parts:
+        if inner.is_absolute() or ".." in inner.parts or re.match(r"[A-Za-z]:", str(inner)):
             raise InputError(
                 f"{name}: refused, the zip holds a name that leads out of it; zip the scan anew"
             )

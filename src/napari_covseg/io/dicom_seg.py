@@ -21,6 +21,7 @@ from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.dicom_files import Member, open_members, quiet_pydicom, starts_as_dicom
 from napari_covseg.io.dicom_syntax import syntax_name
+from napari_covseg.io.dicom_values import integer
 from napari_covseg.io.raw import native_geometry, to_canonical
 
 if TYPE_CHECKING:
@@ -152,7 +153,11 @@ def _is_seg(member: Member) -> bool:
 
 def _names(dataset: Dataset) -> dict[int, str]:
     segments = dataset.get("SegmentSequence") or []
-    return {int(s.SegmentNumber): str(s.get("SegmentLabel", "")).strip() for s in segments}
+    return {_number(s): str(s.get("SegmentLabel", "")).strip() for s in segments}
+
+
+def _number(segment: Dataset) -> int:
+    return integer(segment, "SegmentNumber") or 0
 
 
 def _texts(segment: Dataset) -> tuple[str, ...]:
@@ -192,7 +197,7 @@ def _values(
         left_out = [f"{n} {title!r}" for n, title in names.items() if n not in label_map]
         notes = [f"segments not in the label map were left out: {', '.join(left_out)}"]
         return {n: int(label) for n, label in label_map.items()}, notes if left_out else []
-    told = {int(s.SegmentNumber): label_of_segment(_texts(s)) for s in dataset.SegmentSequence}
+    told = {_number(s): label_of_segment(_texts(s)) for s in dataset.SegmentSequence}
     known = {number: int(label) for number, label in told.items() if label is not None}
     if len(known) < len(told):
         raise InputError(
@@ -246,7 +251,7 @@ def _mask(segmentation: Any, number: int, name: str) -> tuple[NDArray[np.bool_],
     """Where a segment is, ``(z, y, x)`` as stored, and the affine of that grid."""
     try:
         volume = segmentation.get_volume(segment_numbers=[number], combine_segments=False)
-    except (NotImplementedError, RuntimeError, ValueError) as error:
+    except Exception as error:  # highdicom raises many kinds: by its grid, codec or damage
         syntax = str(segmentation.file_meta.get("TransferSyntaxUID", ""))
         cause = "its slices make no regular grid"
         if "volume" not in str(error).lower():
