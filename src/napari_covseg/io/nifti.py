@@ -6,25 +6,24 @@ refused: which side is left would be a guess.
 
 from __future__ import annotations
 
-import gzip
 import zlib
-from io import BufferedReader
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Affine, Shape, ras_to_lps
 from napari_covseg.io.raw import RawImage, check_size, native_geometry, to_canonical
 from napari_covseg.io.sniff import readable
+from napari_covseg.io.stored import Inflater, read_voxels
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
-_DEFLATE_BEST = 1032
+_HEADER_1, _HEADER_2 = 348, 540
+_MOST_OFFSET = 2**24
+_PACKED_BY = 1032
 """Deflate cannot pack more than this many bytes into one."""
 _DISAGREE_MM = 0.5
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
@@ -38,16 +37,23 @@ def read_nifti(path: Path) -> RawImage:
     InputError
         If the file is damaged, truncated, not 3D, colour or complex, or has no orientation.
     """
-    with readable(path):
-        packed = _is_gzip(path)
-        try:
-            with _open(path, packed) as stream:
-                header = _header(path, stream)
-                shape, dtype = _layout(path, header)
-                _check_claim(path, header, shape, dtype, packed)
-                values = _voxels(path, stream, header, shape, dtype)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise InputError(f"{path.name}: truncated or damaged (gzip data ends early)") from None
+    with readable(path), path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        stream = Inflater(file) if packed else file
+        start = _start(path.name, stream)
+        header = _header(path.name, start)
+        shape, dtype = _layout(path.name, header)
+        offset = int(header.get_data_offset())
+        size = path.stat().st_size
+        check_size(path.name, shape, dtype.itemsize, size * _PACKED_BY if packed else size - offset)
+        if not header.sizeof_hdr <= offset <= _MOST_OFFSET:
+            raise InputError(f"{path.name}: its NIfTI header is damaged (data offset {offset})")
+        if packed:
+            stream.read(offset - len(start))
+        else:
+            file.seek(offset)
+        values = read_voxels(stream, path.name, shape, dtype)
     affine, warnings = _affine(path.name, header, shape)
     grid = native_geometry(path.name, shape, affine)
     slope, inter = _scaling(path.name, header)
@@ -55,35 +61,34 @@ def read_nifti(path: Path) -> RawImage:
     return RawImage(turned, canonical, to_native, "NIfTI", warnings, slope, inter)
 
 
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+def _start(name: str, stream: BinaryIO | Inflater) -> bytes:
+    """The bytes of the header: as many as its kind has."""
+    try:
+        start = stream.read(_HEADER_1)
+        if start[4:7] in (b"n+2", b"ni2"):
+            start += stream.read(_HEADER_2 - _HEADER_1)
+    except (EOFError, zlib.error):
+        start = b""
+    if len(start) not in (_HEADER_1, _HEADER_2):
+        raise InputError(f"{name}: truncated or damaged: its NIfTI header is incomplete")
+    return start
 
 
-def _open(path: Path, packed: bool) -> BinaryIO | gzip.GzipFile | BufferedReader:
-    return gzip.open(path, "rb") if packed else path.open("rb")
-
-
-def _header(path: Path, stream: BinaryIO | gzip.GzipFile | BufferedReader) -> Nifti1Header:
-    from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+def _header(name: str, start: bytes) -> Nifti1Header:
+    from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
-    start = stream.read(Nifti2Header.sizeof_hdr)
-    two = start[4:7] in (b"n+2", b"ni2")
-    kind = Nifti2Header if two else Nifti1Header
-    magic = start[4:7] if two else start[344:347]
-    if len(start) < kind.sizeof_hdr:
-        raise InputError(f"{path.name}: truncated: its NIfTI header is incomplete")
-    if magic in (b"ni1", b"ni2"):
+    two = len(start) == _HEADER_2
+    if (start[4:7] if two else start[344:347]) in (b"ni1", b"ni2"):
         raise InputError(
-            f"{path.name}: a NIfTI header with its voxels in another file (.hdr/.img); expected "
-            "one .nii or .nii.gz file"
+            f"{name}: a NIfTI header with its voxels in another file (.hdr/.img); expected one "
+            ".nii or .nii.gz file"
         )
-    header: Nifti1PairHeader = kind(start[: kind.sizeof_hdr], check=False)
+    header: Nifti1Header = (Nifti2Header if two else Nifti1Header)(start, check=False)
     return header
 
 
-def _layout(path: Path, header: Nifti1Header) -> tuple[Shape, np.dtype]:
+def _layout(name: str, header: Nifti1Header) -> tuple[Shape, np.dtype]:
     """Shape ``(z, y, x)`` and the stored data type."""
     from nibabel.spatialimages import HeaderDataError
 
@@ -91,53 +96,20 @@ def _layout(path: Path, header: Nifti1Header) -> tuple[Shape, np.dtype]:
         sizes = tuple(int(n) for n in header.get_data_shape())
         dtype = header.get_data_dtype()
     except (HeaderDataError, ValueError, KeyError):
-        raise InputError(f"{path.name}: its NIfTI header is damaged") from None
+        raise InputError(f"{name}: its NIfTI header is damaged") from None
     if dtype.kind not in "iuf":
         kind = "colour" if dtype.names else "complex or unknown"
-        raise InputError(f"{path.name}: {kind} voxels; expected one grey value (HU) a voxel")
+        raise InputError(f"{name}: {kind} voxels; expected one grey value (HU) a voxel")
     if len(sizes) < 2 or min(sizes) < 1:
-        raise InputError(f"{path.name}: sizes {sizes} are not a volume's")
+        raise InputError(f"{name}: sizes {sizes} are not a volume's")
     if any(n > 1 for n in sizes[3:]):
         text = " x ".join(map(str, sizes))
         raise InputError(
-            f"{path.name}: {len(sizes)}D ({text}); expected one 3D volume, so save the time point "
+            f"{name}: {len(sizes)}D ({text}); expected one 3D volume, so save the time point "
             "or channel wanted as its own file"
         )
     x, y, z = (*sizes, 1)[:3]
     return (z, y, x), dtype
-
-
-def _check_claim(
-    path: Path, header: Nifti1Header, shape: Shape, dtype: np.dtype, packed: bool
-) -> None:
-    size = path.stat().st_size
-    most = size * _DEFLATE_BEST if packed else size - int(header.get_data_offset())
-    check_size(path.name, shape, dtype.itemsize, most)
-
-
-def _voxels(
-    path: Path,
-    stream: BinaryIO | gzip.GzipFile | BufferedReader,
-    header: Nifti1Header,
-    shape: Shape,
-    dtype: np.dtype,
-) -> NDArray:
-    offset = int(header.get_data_offset())
-    if offset < header.sizeof_hdr:
-        raise InputError(f"{path.name}: its NIfTI header is damaged (data offset {offset})")
-    stream.seek(offset)
-    buffer = np.empty(prod(shape) * dtype.itemsize, dtype=np.uint8)
-    view = buffer.data
-    done = 0
-    while done < len(view):
-        count = stream.readinto(view[done : done + 2**24])  # type: ignore[union-attr]
-        if not count:
-            raise InputError(
-                f"{path.name}: truncated: {done} of {len(view)} bytes of voxels are there"
-            )
-        done += count
-    values = buffer.view(dtype).reshape(shape)
-    return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
 
 
 def _scaling(name: str, header: Nifti1Header) -> tuple[float, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,3 +74,54 @@ def check_size(name: str, shape: tuple[int, ...], itemsize: int, most_bytes: int
             f"{name}: truncated or damaged: its header promises {sizes} voxels, more than the "
             "file holds"
         )
+
+
+def numbers(name: str, text: str, *, whole: bool = False) -> list[float]:
+    """The numbers in a header's field, separated by blanks.
+
+    Raises
+    ------
+    InputError
+        If one is not a finite number, or not a whole one where that is asked for.
+    """
+    try:
+        found = [float(int(word)) if whole else float(word) for word in text.split()]
+    except ValueError:
+        found = []
+    if not found or not np.isfinite(found).all():
+        raise InputError(f"{name}: its header is damaged ({text[:60]!r} should be numbers)")
+    return found
+
+
+def three_sizes(name: str, sizes: Sequence[float]) -> Shape:
+    """Sizes along x, y, z and perhaps axes of one entry, as a ``(z, y, x)`` shape.
+
+    Raises
+    ------
+    InputError
+        If that is not a 3D volume.
+    """
+    counts = [int(size) for size in sizes]
+    while len(counts) > 3 and counts[-1] == 1:
+        counts.pop()
+    if len(counts) != 3 or min(counts) < 1:
+        text = " x ".join(map(str, counts))
+        raise InputError(f"{name}: {len(counts)}D ({text}); expected one 3D volume of grey values")
+    x, y, z = counts
+    return (z, y, x)
+
+
+def companion(path: Path, named: str) -> Path:
+    """The one file beside ``path`` that holds its voxels.
+
+    Raises
+    ------
+    InputError
+        If it is missing, or there are several.
+    """
+    if named.upper().startswith("LIST") or "%" in named:
+        raise InputError(f"{path.name}: its voxels are spread over several files; save it as one")
+    data = path.parent / named
+    if not data.is_file():
+        raise InputError(f"{path.name}: its voxels should be in {data.name}, which is missing")
+    return data

@@ -59,6 +59,10 @@ def read_raw(path: Path, kind: Kind) -> RawImage:
         from napari_covseg.io.nifti import read_nifti
 
         return read_nifti(path)
-    from napari_covseg.io.itk import read_itk
+    if kind is Kind.NRRD:
+        from napari_covseg.io.nrrd import read_nrrd
 
-    return read_itk(path, kind)
+        return read_nrrd(path)
+    from napari_covseg.io.metaimage import read_metaimage
+
+    return read_metaimage(path)
