@@ -1,0 +1,115 @@
+"""A small phantom, a stand-in for the network, and settings that are nobody's."""
+
+import os
+import sys
+import time
+
+import pytest
+
+from napari_covseg.domain.labels import Label
+from napari_covseg.domain.progress import Progress
+
+_QT_FIXTURES = {"make_napari_viewer", "qtbot", "viewer"}
+
+
+def _has_display() -> bool:
+    named = os.environ.get("QT_QPA_PLATFORM") or os.environ.get("DISPLAY")
+    return not sys.platform.startswith("linux") or bool(named)
+
+
+def pytest_collection_modifyitems(items):
+    if _has_display():
+        return
+    for item in items:
+        if _QT_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.skip(reason="needs a display: run under xvfb-run"))
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    from napari_covseg.io import make_phantom
+
+    return make_phantom(shape=(40, 96, 96), spacing_mm=(7.5, 3.6, 3.6))
+
+
+@pytest.fixture(scope="session")
+def flipped_phantom(phantom):
+    """The phantom as a file would bring it whose axes run x to the right and z to inferior."""
+    from napari_covseg.domain.geometry import Reorientation
+    from napari_covseg.domain.volume import CTVolume
+
+    v = phantom.volume
+    native = Reorientation((0, 1, 2), (True, False, True))
+    return CTVolume(v.hu, v.geometry, v.case, native, ("tilt corrected",), "DICOM")
+
+
+@pytest.fixture
+def settings_file(tmp_path):
+    """Settings are read and written below a temporary folder."""
+    from qtpy.QtCore import QSettings
+
+    QSettings.setPath(
+        QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings")
+    )
+    return tmp_path / "settings"
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, settings_file):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def fake_segment(monkeypatch, phantom):
+    """`workflows.segment.segment` without a network: the phantom's truth, after some steps.
+
+    ``calls`` records the settings of each call; ``steps`` and ``seconds`` make it slow; ``error``
+    is raised halfway; ``closed`` counts generators that ended.
+    """
+    from napari_covseg.quantify.volumes import measure
+    from napari_covseg.workflows import segment as workflow
+
+    class Fake:
+        calls, steps, seconds, error, closed = (), 4, 0.0, None, 0
+        warnings = ("made of nothing",)
+
+        def __call__(self, volume, settings=None):
+            self.calls = (*self.calls, settings)
+            try:
+                for done in range(self.steps):
+                    yield Progress(done, self.steps, "segmenting on CPU")
+                    time.sleep(self.seconds)
+                    if self.error is not None and done == self.steps // 2:
+                        raise self.error
+            finally:
+                self.closed += 1
+            labels = phantom.labels
+            provenance = {
+                "model": {"name": "fake", "version": "1.0"},
+                "device": {"title": "CPU (1 core)"},
+            }
+            return workflow.SegmentResult(labels, measure(labels), self.warnings, provenance)
+
+    fake = Fake()
+    monkeypatch.setattr(workflow, "segment", fake)
+    return fake
+
+
+@pytest.fixture
+def errors():
+    """Texts of the notifications that were shown, by severity."""
+    from napari.utils.notifications import notification_manager
+
+    before = len(notification_manager.records)
+
+    class Seen:
+        def __call__(self, severity):
+            found = list(notification_manager.records)[before:]
+            return [n.message for n in found if str(n.severity) == severity]
+
+    return Seen()
+
+
+def side_of_most_ggo(labels):
+    """Which lung the phantom's larger GGO is in: the phantom is asymmetric on purpose."""
+    return labels == Label.GGO
