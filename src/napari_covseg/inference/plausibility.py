@@ -15,6 +15,7 @@ COARSE_PIXEL_MM = 2.5
 THICK_SLICE_MM = 10.0
 # Lung on this many mm2 of a face of the volume, or this share of its largest slice, is cut off.
 CUT_MM2, CUT_SHARE = 2000.0, 0.15
+PADDING_HU = -1024
 SAMPLE = 2_000_000
 
 
@@ -99,10 +100,10 @@ def _cut_at_sides(
     edge_mm2 = z_mm * (
         x_mm * int(lung[:, (0, -1), :].sum()) + y_mm * int(lung[:, :, (0, -1)].sum())
     )
-    # Lung with padding beside it lies at the rim of a round field of view.
+    # Outside a round field of view readers put -1024: lung beside that has lost its chest wall.
     widest = int(areas.argmax())
-    padding = volume.hu[widest] < -1500
-    rim = ndimage.binary_dilation(padding, iterations=2) & lung[widest]
+    padding = volume.hu[widest] <= PADDING_HU
+    rim = ndimage.binary_dilation(padding, iterations=2) & lung[widest] & ~padding
     rim_mm = float(rim.sum()) * (y_mm * x_mm) / (2 * max(y_mm, x_mm))
     wide_mm = float(np.sqrt(areas.max()))
     if edge_mm2 / z_mm / max(1, int((areas > 0).sum())) > 0.05 * wide_mm or rim_mm > 0.2 * wide_mm:

@@ -19,6 +19,7 @@ from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.inference.frame import Frame, plan_frame
 from napari_covseg.models.device import Device, choose_device
+from napari_covseg.models.fold import fold_batch_norm
 
 if TYPE_CHECKING:
     from napari_covseg.models.checkpoint import Model
@@ -32,7 +33,7 @@ FLIP_AXES: dict[str, tuple[tuple[int, ...], ...]] = {
 """Mirrored views whose probabilities are averaged; axes are of ``(n, c, h, w)``."""
 
 # Network pixels in one step. On a CPU a step must end within the second a cancel may take.
-PIXELS_PER_STEP = {"cpu": 4 * 256 * 256, "mps": 8 * 256 * 256, "cuda": 32 * 256 * 256}
+PIXELS_PER_STEP = {"cpu": 2 * 256 * 256, "mps": 8 * 256 * 256, "cuda": 32 * 256 * 256}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ class _Runner:
         pixels = frame.padded[0] * frame.padded[1] * len(flips)
         self.batch = batch or max(1, PIXELS_PER_STEP[device.kind] // pixels)
         # A copy: the model may be in use elsewhere, on another device.
-        network = copy.deepcopy(model.network).eval()
+        network = fold_batch_norm(copy.deepcopy(model.network).eval())
         self.network = network.to(device.name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, hu: NDArray) -> NDArray[np.uint8]:

@@ -1,0 +1,107 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from napari_covseg import __version__
+from napari_covseg.cli.main import VERBS, main
+from napari_covseg.cli.output import exit_code, format_ml, format_percent, one_line, volumes_table
+from napari_covseg.domain.errors import Cancelled, InputError, ModelError, ResourceError, UsageError
+from napari_covseg.quantify.volumes import Measurements, SideMeasurements
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_verb(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    for verb in VERBS:
+        assert f"\n    {verb} " in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: covseg {verb}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"covseg {__version__}\n"
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from napari_covseg.cli.main import build_parser\n"
+        "build_parser().format_help()\n"
+        "heavy = {'numpy', 'torch', 'scipy', 'matplotlib', 'pydicom', 'napari', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    assert python(code).stdout.strip() == "[]"
+
+
+def test_closed_pipe_is_quiet():
+    code = "from napari_covseg.cli.main import main; import sys; sys.exit(main(['info', '--json']))"
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2),
+        (InputError("x"), 3),
+        (ResourceError("x"), 4),
+        (MemoryError(), 4),
+        (OSError(28, "No space left on device"), 4),
+        (ModelError("x"), 5),
+        (Cancelled("x"), 130),
+        (KeyboardInterrupt(), 130),
+        (ValueError("x"), 1),
+    ],
+)
+def test_exit_codes(error, code):
+    assert exit_code(error) == code
+
+
+def test_errors_are_one_line():
+    assert one_line(InputError("a.nii: broken\n  twice")) == "a.nii: broken twice"
+
+
+def test_numbers_are_shown_as_on_the_screen():
+    assert [format_ml(v) for v in (0.0, 0.04, 9.94, 9.96, 123.5)] == [
+        "0.0",
+        "0.0",
+        "9.9",
+        "10",
+        "124",
+    ]
+    assert [format_percent(v) for v in (None, 0.0, 12.34)] == ["–", "0.0", "12.3"]
+
+
+def test_table_is_aligned():
+    side = SideMeasurements(2000.0, 100.0, 5.0, 105.0, 5.0, 0.25, 5.25)
+    none = SideMeasurements(0.0, 0.0, 0.0, 0.0, None, None, None)
+    lines = volumes_table(Measurements(none, side, side, 3, 0.001)).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[1].split() == ["Right", "2000", "100", "5.0", "5.0", "0.2", "105", "5.2"]
+    assert lines[2].split() == ["Left", "0.0", "0.0", "–", "0.0", "–", "0.0", "–"]
