@@ -142,6 +142,14 @@ def test_twelve_bit_signed_values_keep_their_sign(tmp_path):
     assert read_dicom(tmp_path).hu.tolist() == [[[-5, 7], [2047, -1000]]]
 
 
+def test_bone_is_kept_where_the_header_promises_too_few_bits(tmp_path):
+    made = image(
+        np.array([[-1000, 2500], [40, 3000]]), BitsStored=12, HighBit=11, RescaleIntercept=0
+    )
+    made.save_as(tmp_path / "a.dcm")
+    assert read_dicom(tmp_path).hu.tolist() == [[[-1000, 2500], [40, 3000]]]
+
+
 @pytest.mark.parametrize(("thickness", "between", "z"), [(5.0, None, 5.0), (None, 2.5, 2.5)])
 def test_a_single_slice_is_a_volume(tmp_path, thickness, between, z):
     write_series(
@@ -201,10 +209,12 @@ def test_case_is_a_pseudonym_of_the_series(tmp_path):
         ({"orientation": None}, "orientation in the patient is missing"),
         ({"orientation": (1, 0, 0, 1, 0, 0)}, "orientation in the patient is invalid"),
         ({"SamplesPerPixel": 3}, "colour picture"),
+        ({"RescaleSlope": 1e30}, "gives no HU"),
+        ({"RescaleIntercept": -1e9, "hu": -1e9}, "gives no HU"),
     ],
 )
 def test_what_is_no_ct_is_refused_by_name(tmp_path, tags, told):
-    image(np.zeros((4, 4)), **tags).save_as(tmp_path / "a.dcm")
+    image(np.full((4, 4), tags.pop("hu", 0.0)), **tags).save_as(tmp_path / "a.dcm")
     with pytest.raises(InputError, match=told) as caught:
         read_dicom(tmp_path / "a.dcm")
     assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from dicom_maker import AXIAL, expected, points_of, write_series
 
+from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Reorientation
 from napari_covseg.io.dicom import read_dicom
 from napari_covseg.io.dicom_regrid import Stacking
@@ -92,6 +93,19 @@ def test_rounded_positions_are_not_uneven(tmp_path):
     assert volume.hu.shape[0] == 20
     assert volume.geometry.spacing_mm[0] == pytest.approx(0.625, abs=0.005)
     assert volume.warnings == ()
+
+
+def test_slices_beside_one_another_make_no_volume(tmp_path):
+    write_series(tmp_path, [(0, 0, 0), (0, 0, 2), (90_000, 0, 4)])
+    with pytest.raises(InputError, match="90000 mm beside one another"):
+        read_dicom(tmp_path)
+
+
+def test_slices_far_apart_are_reported(tmp_path):
+    write_series(tmp_path, [(0, 0, i * 10.0) for i in range(4)], SliceThickness=1.25)
+    volume = read_dicom(tmp_path)
+    assert volume.geometry.spacing_mm[0] == pytest.approx(10.0)
+    assert "slices of 1.25 mm stand 10.0 mm apart" in volume.warnings[0]
 
 
 def test_a_tilt_the_positions_do_not_show_is_reported(tmp_path):

@@ -177,13 +177,14 @@ def _rescale(stored: NDArray, frame: Frame, plane: Voxels) -> int:
 def _signed_as_stored(stored: NDArray, image: Image) -> NDArray:
     """Extend the sign of two's complement values of fewer bits than their words have.
 
-    JPEG 2000 streams may call the same bits unsigned: what the header says counts.
+    JPEG 2000 streams may call the same bits unsigned: what the header says counts. Words that hold
+    a negative value are extended already; if others are too large, BitsStored is wrong.
     """
     bits, word = image.bits_stored, 8 * stored.dtype.itemsize
     if not image.signed or stored.dtype.kind == "f":
         return stored
     values = stored.view(np.dtype(f"i{stored.dtype.itemsize}").newbyteorder(stored.dtype.byteorder))
-    if bits >= word or int(values.max()) < 1 << (bits - 1):
+    if bits >= word or values.min() < 0 or int(values.max()) < 1 << (bits - 1):
         return values
     values = values.copy() if not values.flags.writeable else values
     np.left_shift(values, word - bits, out=values)

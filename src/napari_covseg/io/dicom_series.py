@@ -14,6 +14,7 @@ from napari_covseg.io.dicom_header import Frame, Image
 from napari_covseg.io.dicom_stacks import heights, name_order, normal_of, stacks
 from napari_covseg.io.dicom_syntax import DECODED_SYNTAXES, syntax_name
 
+_LEAST_SLOPE, _MOST_SLOPE, _MOST_OFFSET = 1e-4, 1e3, 1e5
 _PLANES = ("sagittal", "coronal", "axial")
 _MODALITIES = {
     "CR": "an X-ray", "DX": "an X-ray", "RG": "an X-ray", "PX": "an X-ray", "MG": "a mammogram",
@@ -173,8 +174,8 @@ def _problem_of(frame: Frame) -> str:
         return f"{image.bits_allocated} bits a voxel are not read, expected 8, 16 or 32"
     if image.syntax not in DECODED_SYNTAXES:
         return f"compressed as {syntax_name(image.syntax)}, which is not decoded; convert it first"
-    if frame.slope == 0:
-        return "the rescale slope is 0, so the values are lost"
+    if not _LEAST_SLOPE <= abs(frame.slope) <= _MOST_SLOPE or abs(frame.intercept) > _MOST_OFFSET:
+        return f"its rescaling (slope {frame.slope:g}, intercept {frame.intercept:g}) gives no HU"
     if frame.unit:
         return f"the values are {frame.unit[:20]!r}, a map computed from a CT, not Hounsfield units"
     return _problem_of_place(frame)

@@ -7,19 +7,22 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Affine, Reorientation
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.io.dicom_header import Frame
 from napari_covseg.io.dicom_pixels import Voxels, read_hounsfield
 from napari_covseg.io.dicom_regrid import Stacking, regrid
 from napari_covseg.io.dicom_series import Series
-from napari_covseg.io.dicom_stacks import axes_of
+from napari_covseg.io.dicom_stacks import axes_of, normal_of
 from napari_covseg.io.hounsfield import AIR_HU, to_hounsfield
 from napari_covseg.io.raw import native_geometry, to_canonical
 
 ASSUMED_SPACING_MM = 1.0
 _COARSE_STEP_HU = 8.0
 _SURE_PIXELS = 4096
+_SPARSE = 2.0
+_MOST_SPREAD = 2.0
 
 
 def read_series(series: Series, name: str, window: tuple[float, float] | None = None) -> CTVolume:
@@ -39,6 +42,7 @@ def read_series(series: Series, name: str, window: tuple[float, float] | None = 
     InputError
         If voxels cannot be read, or are not in HU and no window is given.
     """
+    _check_spread(series, name)
     values, padded = read_hounsfield(series.frames)
     values, notes = _hounsfield(series, values, name, window)
     if padded:
@@ -54,6 +58,18 @@ def read_series(series: Series, name: str, window: tuple[float, float] | None = 
         warnings=(*series.notes, *notes, *moved, *_remarks(series)),
         source="DICOM",
     )
+
+
+def _check_spread(series: Series, name: str) -> None:
+    """Refuse slices that lie beside one another, before a grid is made to hold them all."""
+    image, where = series.image, _stacking(series.frames)
+    field_mm = max(image.rows * where.pixel_mm[0], image.columns * where.pixel_mm[1])
+    spread_mm = float(np.ptp(where.offsets_mm, axis=0).max())
+    if spread_mm > _MOST_SPREAD * field_mm:
+        raise InputError(
+            f"{name}: the slices lie up to {spread_mm:.0f} mm beside one another, with a field of "
+            f"view of {field_mm:.0f} mm: they make no volume"
+        )
 
 
 def pseudonym(series: Series) -> str:
@@ -90,6 +106,12 @@ def _remarks(series: Series) -> tuple[str, ...]:
             f"the slice has no thickness: {ASSUMED_SPACING_MM:g} mm was assumed, so volumes in ml "
             "mean little"
         )
+    apart = (series.spacing_mm or (0.0,))[0]
+    if len(frames) > 1 and frames[0].thickness and apart > _SPARSE * frames[0].thickness:
+        notes.append(
+            f"slices of {frames[0].thickness:g} mm stand {apart:.1f} mm apart: what lies between "
+            "was not scanned, so volumes in ml are estimates"
+        )
     step = max(abs(frame.slope) for frame in frames)
     if step > _COARSE_STEP_HU:
         notes.append(f"the values come in steps of {step:.0f} HU (8-bit compression)")
@@ -116,7 +138,7 @@ def _on_true_grid(series: Series, values: Voxels) -> tuple[NDArray, Affine, tupl
     if len(frames) == 1:
         across = first.thickness or ASSUMED_SPACING_MM
         return values, _affine(first, (dx, dy, across), series.normal), ()
-    where = _stacking(frames, row, column, series.normal)
+    where = _stacking(frames)
     if where.is_even and where.is_straight:
         across = float(where.heights_mm[-1] - where.heights_mm[0]) / (len(frames) - 1)
         return values, _affine(first, (dx, dy, across), series.normal), ()
@@ -126,16 +148,16 @@ def _on_true_grid(series: Series, values: Voxels) -> tuple[NDArray, Affine, tupl
     return resampled.values, affine, _resampling_notes(where, values.shape, resampled.values.shape)
 
 
-def _stacking(
-    frames: tuple[Frame, ...],
-    row: NDArray[np.float64],
-    column: NDArray[np.float64],
-    normal: NDArray[np.float64],
-) -> Stacking:
+def _stacking(frames: tuple[Frame, ...]) -> Stacking:
+    row, column = axes_of(frames[0])
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
     offsets = positions - positions[0]
     dy, dx = frames[0].spacing or (1.0, 1.0)
-    return Stacking(np.stack([offsets @ row, offsets @ column], axis=1), offsets @ normal, (dy, dx))
+    return Stacking(
+        np.stack([offsets @ row, offsets @ column], axis=1),
+        offsets @ normal_of(frames[0]),
+        (dy, dx),
+    )
 
 
 def _affine(
