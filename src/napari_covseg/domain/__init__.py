@@ -1,0 +1,1 @@
+"""What every room speaks: geometry, volumes, labels, progress and errors."""

@@ -67,7 +67,7 @@ SCHEME_NAMES: Mapping[str, Label] = {
     "pleural effusion": Label.BACKGROUND,
     "ignore": Label.IGNORE,
 }
-"""Names found in other schemes (``dataset.json``, ``--label-map``), lower case, spaces for ``_``."""
+"""Names in other schemes (``dataset.json``, ``--label-map``), lower case, spaces for ``_``."""
 
 
 def label_by_name(name: str) -> Label:
