@@ -65,7 +65,7 @@ def test_lesions_keep_their_class():
 
 def test_hole_of_any_size_enclosed_by_lung_becomes_lung():
     classes = lungs()
-    hole = ball(RIGHT_AT, (9, 22, 16))  # 14 cm2 across
+    hole = ball(RIGHT_AT, (9, 22, 16))  # 44 cm2 across
     classes[hole] = NetworkClass.BACKGROUND
     assert np.array_equal(clean(classes) == Label.RIGHT_LUNG, RIGHT_LUNG)
 

@@ -102,7 +102,8 @@ def _cut_at_sides(
     )
     # Outside a round field of view readers put -1024: lung beside that has lost its chest wall.
     widest = int(areas.argmax())
-    padding = volume.hu[widest] <= PADDING_HU
+    # Noise clips to that value too, but in single pixels.
+    padding = ndimage.binary_opening(volume.hu[widest] <= PADDING_HU, iterations=3)
     rim = ndimage.binary_dilation(padding, iterations=2) & lung[widest] & ~padding
     rim_mm = float(rim.sum()) * (y_mm * x_mm) / (2 * max(y_mm, x_mm))
     wide_mm = float(np.sqrt(areas.max()))

@@ -19,7 +19,7 @@ SPECK_ML = 0.05
 # What such a speck is in a single slice: the cross-section of a ball of that volume.
 SPECK_MM2 = float(np.pi * (3 * SPECK_ML * 1000 / (4 * np.pi)) ** (2 / 3))
 # A hole in a slice up to this size is lung; a larger one only if it is closed on all sides.
-HOLE_MM2 = 500.0
+HOLE_MM2 = 300.0
 SECOND_BODY, NEAR_MM, CRUMB_ML = 0.02, 10.0, 0.5
 SOFT_HU = (-200, 2000)
 SLICES_PER_STEP = 64

@@ -17,9 +17,10 @@ from napari_covseg.domain.colours import LABEL_COLOURS
 from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.io.atomic import atomic_file
+from napari_covseg.quantify.volumes import lesion_sides
 
 LUNG_WINDOW = (-1350.0, 150.0)
-OPACITY = 0.55
+OPACITY = 0.65
 
 
 def write_overlay(volume: CTVolume, labels: LabelMap, path: Path) -> Path:
@@ -32,8 +33,12 @@ def write_overlay(volume: CTVolume, labels: LabelMap, path: Path) -> Path:
     figure = Figure(figsize=(11, 5.4), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     axial, coronal = figure.subplots(1, 2)
-    _draw(axial, volume.hu[z], labels.labels[z], spacing_y / spacing_x)
-    _draw(coronal, volume.hu[::-1, y], labels.labels[::-1, y], spacing_z / spacing_x)
+    sides = lesion_sides(labels)
+    for axes, index, aspect in (
+        (axial, np.s_[z], spacing_y / spacing_x),
+        (coronal, np.s_[::-1, y], spacing_z / spacing_x),
+    ):
+        _draw(axes, volume.hu[index], labels.labels[index], sides[index], aspect)
     axial.set_title(f"axial, slice {z + 1} of {len(volume.hu)}", color="white", fontsize=10)
     coronal.set_title("coronal", color="white", fontsize=10)
     _letters(axial, "R", "L", "A", "P")
@@ -61,7 +66,13 @@ def _slice_to_show(labels: NDArray[np.uint8], axis: int) -> int:
     return int((lesions if lesions.any() else (labels > 0).sum(axis=others)).argmax())
 
 
-def _draw(axes: Axes, hu: NDArray, labels: NDArray[np.uint8], aspect: float) -> None:
+def _draw(
+    axes: Axes,
+    hu: NDArray,
+    labels: NDArray[np.uint8],
+    sides: NDArray[np.uint8],
+    aspect: float,
+) -> None:
     low, high = LUNG_WINDOW
     grey = np.clip((hu.astype(np.float32) - low) / (high - low), 0, 1)
     picture = np.repeat(grey[..., None], 3, axis=2)
@@ -71,7 +82,7 @@ def _draw(axes: Axes, hu: NDArray, labels: NDArray[np.uint8], aspect: float) -> 
         picture[where] = (1 - OPACITY) * picture[where] + OPACITY * colour
     axes.imshow(picture, aspect=aspect, interpolation="nearest")
     for label in (Label.LEFT_LUNG, Label.RIGHT_LUNG):
-        mask = labels == label
+        mask = (labels == label) | (sides == label)
         if mask.any():
             axes.contour(mask, levels=[0.5], colors=LABEL_COLOURS[label], linewidths=1.0)
     axes.set_axis_off()
