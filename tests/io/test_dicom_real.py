@@ -73,6 +73,20 @@ def test_lossy_syntaxes_give_nearly_the_same_hu(edge, plain, uid, most):
     assert 0 < difference < most
 
 
+@pytest.mark.parametrize("uid", [uid for uid in (*LOSSLESS, *LOSSY) if "1.2.4" in uid])
+def test_a_compressed_stream_cut_in_half_is_refused(edge, tmp_path, uid):
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate, generate_frames
+
+    made = dcmread(_syntax(edge, uid))
+    stream = next(generate_frames(made.PixelData, number_of_frames=1))
+    made.PixelData = encapsulate([stream[: len(stream) // 4 * 2]])
+    made["PixelData"].is_undefined_length = True
+    made.save_as(tmp_path / "half.dcm")
+    with pytest.raises(InputError, match=rf"half.dcm: the voxels.*{uid}.*cut off"):
+        read_dicom(tmp_path / "half.dcm")
+
+
 @pytest.mark.parametrize("uid", ["1.2.4.53", "1.2.4.55"])
 def test_refused_syntaxes_are_named(edge, uid):
     with pytest.raises(InputError, match=rf"compressed as JPEG .*\(1\.2\.840\.10008\.{uid}\)"):

@@ -18,6 +18,8 @@ from napari_covseg.io.hounsfield import AIR_HU, PADDING_BELOW_HU
 
 _INT16 = (-32768, 32767)
 _TISSUE_HU = (-900.0, 3071.0)
+_JPEG_END = b"\xff\xd9"
+_JPEG_TAIL = 64
 
 Voxels = NDArray[np.int16] | NDArray[np.float32]
 
@@ -148,8 +150,13 @@ def _decode_fast(data: bytes, image: Image, indices: list[int]) -> list[NDArray]
 
     decode = getattr(imagecodecs, FAST_DECODERS[image.syntax])
     wanted = set(indices)
-    frames = enumerate(generate_frames(data, number_of_frames=image.frames))
-    decoded = {i: decode(frame) for i, frame in frames if i in wanted}
+    decoded = {}
+    for i, frame in enumerate(generate_frames(data, number_of_frames=image.frames)):
+        if i not in wanted:
+            continue
+        if _JPEG_END not in frame[-_JPEG_TAIL:]:  # libjpeg would fill the rest with grey
+            raise EOFError
+        decoded[i] = decode(frame)
     return [decoded[i] for i in indices]
 
 
