@@ -36,7 +36,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.installed-dev
+docs: libs $(VENV)/.installed-dev
 	$(BIN)/python tools/cli_reference.py docs/reference/cli.md
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
