@@ -28,9 +28,9 @@ LESIONS = (
     Lesion(Label.GGO, (58, 72, 32), (28, 22, 22), -550),  # left lower lobe, its top
     Lesion(Label.GGO, (-80, 60, -46), (36, 28, 32), -550),  # right lower lobe, behind
     Lesion(Label.GGO, (-116, 8, 26), (20, 28, 24), -590),  # right upper lobe, at the side
-    Lesion(Label.CONSOLIDATION, (88, 74, -70), (36, 19, 32), -20),  # at the pleura, left
+    Lesion(Label.CONSOLIDATION, (88, 68, -70), (34, 17, 31), -15),  # at the pleura, left
     Lesion(Label.CONSOLIDATION, (62, 50, -62), (17, 15, 18), -20),  # around a left bronchus
-    Lesion(Label.CONSOLIDATION, (-78, 78, -50), (28, 18, 24), -20),  # at the pleura, right
+    Lesion(Label.CONSOLIDATION, (-78, 72, -50), (27, 16, 24), -15),  # at the pleura, right
 )
 """More disease on the left than on the right, and in the lower lobes: sides cannot be mixed up."""
 
@@ -57,7 +57,7 @@ def paint_lesions(
         part = hu[window]
         uneven = _spread(ragged[::-1], part.shape)
         if lesion.kind is not Label.GGO:
-            uneven *= np.float32(0.5)
+            uneven *= np.float32(0.7)
         part += weight * (np.float32(lesion.hu) + uneven - part)
         labels[window][lung & (weight >= 0.5)] = lesion.kind
 
