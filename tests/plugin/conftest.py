@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress
 
 _QT_FIXTURES = {"make_napari_viewer", "qtbot", "viewer"}
@@ -108,8 +107,3 @@ def errors():
             return [n.message for n in found if str(n.severity) == severity]
 
     return Seen()
-
-
-def side_of_most_ggo(labels):
-    """Which lung the phantom's larger GGO is in: the phantom is asymmetric on purpose."""
-    return labels == Label.GGO

@@ -96,8 +96,6 @@ def test_series_is_asked_for_and_the_chosen_one_opens(data_dir, make_napari_view
 
 
 def grey_file(folder, phantom):
-    from napari_covseg.domain.volume import CTVolume
-
     v = phantom.volume
     grey = ((v.hu.clip(-1350, 150) + 1350) / 1500 * 255).round().astype(np.int16)
     path = folder / "grey.nii.gz"
@@ -107,19 +105,19 @@ def grey_file(folder, phantom):
         ),
         path,
     )
-    return path, CTVolume
+    return path
 
 
 def test_grey_values_are_refused_with_what_to_do(tmp_path, phantom):
-    path, _ = grey_file(tmp_path, phantom)
-    with pytest.raises(InputError, match="grey.nii.gz: not in Hounsfield units.*--window"):
+    path = grey_file(tmp_path, phantom)
+    with pytest.raises(InputError, match=r"grey.nii.gz: not in Hounsfield units.*--window"):
         read(str(path))
 
 
 def test_grey_values_ask_for_their_window(tmp_path, make_napari_viewer, phantom, monkeypatch):
     from napari_covseg.plugin.widgets import window_dialog
 
-    path, _ = grey_file(tmp_path, phantom)
+    path = grey_file(tmp_path, phantom)
     reasons = []
 
     def answer(reason):

@@ -74,6 +74,15 @@ class Case:
     stale: bool = False
     """Edited since it was measured."""
     saved: Path | None = None
+    known_histories: tuple[int, ...] = (0, 0, 0, 0)
+
+    def histories(self) -> tuple[int, ...]:
+        """Lengths of the undo and redo histories of both layers."""
+        return tuple(
+            len(getattr(layer, name, ()))
+            for layer in (self.lungs, self.lesions)
+            for name in ("_undo_history", "_redo_history")
+        )
 
 
 class Session:
@@ -111,8 +120,8 @@ class Session:
         case = Case(ct, lungs, lesions, segmented)
         for layer in (lungs, lesions):
             for event in ("paint", "data", "labels_update"):
-                if event in layer.events:
-                    layer.events[event].connect(self._on_edited)
+                layer.events[event].connect(self._on_edited)
+            layer.events.set_data.connect(self._on_refreshed)
         self._cases.append(case)
         self.viewer.layers.selection.active = ct
         self.changed.emit()
@@ -133,6 +142,15 @@ class Session:
             if event.source in (case.lungs, case.lesions):
                 case.edited, case.stale, case.saved = True, True, None
                 self.changed.emit()
+
+    def _on_refreshed(self, event: Any) -> None:
+        """Undo and redo tell nobody but by a refresh, as a change of slice does."""
+        for case in self._cases:
+            if event.source in (case.lungs, case.lesions):
+                histories = case.histories()
+                if histories != case.known_histories:
+                    case.known_histories = histories
+                    self._on_edited(event)
 
     def _on_removed(self, event: Any) -> None:
         gone = event.value

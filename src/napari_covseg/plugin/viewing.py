@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from psygnal import Signal
 
 from napari_covseg.domain.labels import Label
 from napari_covseg.plugin.layers import AXES, dress, is_ct, placement_of
@@ -59,7 +60,12 @@ def attach_to_current_viewer() -> None:
 
 
 class Viewing:
-    """The viewing aids of one viewer (held weakly, so that it can be closed)."""
+    """The viewing aids of one viewer (held weakly, so that it can be closed).
+
+    ``changed`` tells that the plane or the visibility of the overlay changed.
+    """
+
+    changed = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._ref = weakref.ref(viewer)
@@ -163,6 +169,10 @@ class Viewing:
             layer.events.contrast_limits.connect(self._write_window)
         else:
             dress(layer)
+            layer.events.visible.connect(self._on_visible)
+
+    def _on_visible(self) -> None:
+        self.changed.emit()
 
     def _activate(self) -> None:
         from napari.components._viewer_mouse_bindings import dims_scroll
@@ -200,6 +210,7 @@ class Viewing:
             return
         set_orientation(self.viewer, *self._plane.growth)
         self._write_all()
+        self.changed.emit()
 
     def _on_wheel(self, viewer: Viewer, event: Any) -> None:
         """Slices by the wheel, zoom by Ctrl and the wheel; in 3D napari's own zoom."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from napari_covseg.domain.errors import Cancelled, CovsegError
@@ -69,7 +70,6 @@ class Runner:
         self._generation = 0
         self._stop = threading.Event()
         self._running = False
-        self._job: _Job | None = None
 
     @property
     def busy(self) -> bool:
@@ -84,12 +84,13 @@ class Runner:
         self._stop = stop = threading.Event()
         self._generation += 1
         self._running = True
-        # Kept: PySide holds the receivers of its signals weakly.
-        self._job = job = _Job(self, self._generation, stop, callbacks)
+        job = _Job(self, self._generation, stop, callbacks)
         worker = create_worker(guarded, make_steps, stop, _start_thread=False)
-        worker.yielded.connect(job.on_progress)
-        worker.returned.connect(job.on_outcome)
-        worker.finished.connect(job.on_finished)
+        # Partials: PySide borrows the object of a bound method, and a signal that is still queued
+        # when the object is gone crashes; a partial it keeps.
+        worker.yielded.connect(partial(_Job.on_progress, job))
+        worker.returned.connect(partial(_Job.on_outcome, job))
+        worker.finished.connect(partial(_Job.on_finished, job))
         worker.start()
 
     def cancel(self) -> None:

@@ -91,13 +91,13 @@ class SegmentWidget(QWidget):
         self.session.changed.connect(self._on_session)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
-        viewer.dims.events.order.connect(self._show_view_state)
+        self.viewing.changed.connect(self._show_view_state)
 
     def showEvent(self, event: Any) -> None:
         """Look for the device when the widget is first seen."""
         super().showEvent(event)
         if not self._requested:
-            self._look(self.view.form.settings.device)
+            self.look(self.view.form.settings.device)
 
     def closeEvent(self, event: Any) -> None:
         """Stop what runs; its result would have nowhere to go."""
@@ -257,12 +257,18 @@ class SegmentWidget(QWidget):
     def _on_settings(self) -> None:
         requested = self.view.form.settings.device
         if requested != self._requested:
-            self._look(requested)
+            self.look(requested)
         self._refresh()
 
-    def _look(self, requested: str) -> None:
+    def look(self, requested: str) -> None:
+        """Find out what ``requested`` (auto, cpu, ...) is here, in a thread."""
         self._requested, self._device = requested, None
         self.view.device.look(requested)
+        self._refresh()
+
+    def jobs_running(self) -> bool:
+        """Whether anything is being computed, measured or saved."""
+        return any(r.busy for r in (self._runner, self._measurer, self._saver))
 
     # What the viewer and the session tell
 

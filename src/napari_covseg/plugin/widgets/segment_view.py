@@ -74,7 +74,7 @@ class SegmentView(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel("CT"))
         row.addWidget(self.ct.native, 1)
-        options = QCollapsible("Options")
+        options = QCollapsible("Options", expandedIcon="▾", collapsedIcon="▸")
         options.addWidget(self.form.native)
         self.options = options
         inner = QWidget()
@@ -85,7 +85,7 @@ class SegmentView(QWidget):
         for part in (*parts, options, self.device):
             column.addWidget(part)
         column.addStretch(1)
-        scroll = QScrollArea()
+        self.scroll = scroll = QScrollArea()
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
