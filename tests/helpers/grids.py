@@ -68,9 +68,12 @@ def hu_volume(geometry):
 
 
 def label_at(points):
-    """Labels that tell a place: left is 1, right is 2, and 3 and 4 lie in the left, high and low."""
-    x, _, z = np.moveaxis(points - points.reshape(-1, 3).mean(axis=0), -1, 0)
+    """Labels by place: 1 left, 2 right; 3 and 4 high and low in the left, 5 right behind."""
+    flat = points.reshape(-1, 3)
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    x, y, z = np.moveaxis((points - low) / (high - low) - 0.517, -1, 0)
     labels = np.where(x > 0, 1, 2)
-    labels[(x > 3) & (z > 2)] = 3
-    labels[(x > 3) & (z < -2)] = 4
+    labels[(x > 0.2) & (z > 0.1)] = 3
+    labels[(x > 0.2) & (z < -0.1)] = 4
+    labels[(x < -0.2) & (y > 0.2)] = 5
     return labels.astype(np.uint8)

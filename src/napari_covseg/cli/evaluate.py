@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def summary_table(result: Evaluation) -> str:
                 name.replace("_", " "),
                 _number(dice["mean"]),
                 _number(dice["std"]),
-                " to ".join(_number(end) for end in dice["interval_95"]),
+                _interval(*dice["interval_95"]),
                 _number(figures["pooled_dice"]),
                 _number(figures["sensitivity"]["mean"]),
                 _number(figures["precision"]["mean"]),
@@ -112,7 +113,12 @@ def summary_table(result: Evaluation) -> str:
 
 
 def _number(value: float, digits: int = 3) -> str:
-    return "-" if value != value else f"{value:.{digits}f}"
+    # Adding zero turns -0.0 into 0.0.
+    return "-" if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if math.isnan(low) else f"{_number(low)} to {_number(high)}"
 
 
 def _with_case(case: str, error: CovsegError) -> str:
