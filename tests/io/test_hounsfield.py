@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 
 def chest(shape=(12, 64, 64)):
     """Air around a body of soft tissue with two lungs and some bone, in HU."""
-    z, y, x = np.indices(shape)
+    _, y, x = np.indices(shape)
     hu = np.full(shape, -1000.0)
     body = ((x - 32) / 28) ** 2 + ((y - 32) / 22) ** 2 < 1
     hu[body] = 40

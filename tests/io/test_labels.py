@@ -5,6 +5,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from grids import GRIDS
 
 from napari_covseg.domain.errors import InputError, UsageError
@@ -61,7 +62,7 @@ def test_wrong_label_maps_are_wrong_usage(text, message):
 
 
 def test_our_values_need_no_map(tmp_path):
-    labels = read_labels(save(tmp_path / "c_0000.nii.gz", range(8)))
+    labels = read_labels(save(tmp_path / "c_labels.nii.gz", range(8)))
     assert values_of(labels) == list(range(8))
     assert labels.case == "c"
     assert labels.labels.dtype == np.uint8
@@ -166,6 +167,40 @@ def test_a_ct_is_not_a_label_map(tmp_path):
 )
 def test_label_files_are_told_by_name_and_place(tmp_path, name, expected):
     assert is_label_file(tmp_path / name) is expected
+
+
+def save_as(path, values):
+    grid = GRIDS["RAS"]
+    filled = np.resize(np.asarray(values, np.uint8), grid.shape)
+    image = SimpleITK.GetImageFromArray(filled)
+    image.SetDirection(grid.direction.reshape(-1))
+    SimpleITK.WriteImage(image, path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_label_files_are_told_by_content_where_the_name_says_nothing(tmp_path, suffix):
+    assert is_label_file(save_as(tmp_path / f"lungs{suffix}", [0, 2, 7]))
+    assert not is_label_file(save_as(tmp_path / f"grey{suffix}", [0, 2, 200]))
+    damaged = save_as(tmp_path / f"half{suffix}", [0, 2, 7])
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    assert not is_label_file(damaged)
+
+
+def test_a_scaled_8_bit_ct_is_no_label_file(tmp_path):
+    assert not is_label_file(save(tmp_path / "c.nii", [0, 2, 7], slope=5.9))
+    assert is_label_file(save(tmp_path / "d.nii", [0, 2, 7]))
+    assert not is_label_file(save(tmp_path / "e.nii", [0, 2, 7], np.int16))
+
+
+def test_a_label_that_counts_as_background_is_noted(tmp_path):
+    path = save(tmp_path / "c.nii", [0, 1, 2, 3])
+    labels = read_labels(
+        path, label_map=parse_label_map("ggo=1,consolidation=2,pleural effusion=3")
+    )
+    assert values_of(labels) == [0, 3, 4, 0]
+    assert labels.warnings == ("label 3 of the file counts as background",)
+    assert read_labels(path).warnings == ()
 
 
 @pytest.mark.parametrize(

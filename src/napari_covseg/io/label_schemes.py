@@ -63,8 +63,12 @@ def dataset_label_map(path: Path) -> dict[int, Label] | None:
     return None
 
 
-def apply_label_map(values: NDArray, mapping: Mapping[int, Label] | None, name: str) -> NDArray:
-    """Numbers of a file to our labels, uint8; without a mapping they must be ours already.
+def apply_label_map(
+    values: NDArray, mapping: Mapping[int, Label] | None, name: str
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Numbers of a file to our labels; without a mapping they must be ours already.
+
+    Notes tell which numbers became background, as another scheme's pleural effusion does.
 
     Raises
     ------
@@ -83,11 +87,13 @@ def apply_label_map(values: NDArray, mapping: Mapping[int, Label] | None, name: 
     if unknown:
         _refuse(name, unknown, mapping)
     if all(int(value) == known[int(value)] for value in present):
-        return np.ascontiguousarray(whole, dtype=np.uint8)
+        return np.ascontiguousarray(whole, dtype=np.uint8), ()
     table = np.zeros(high + 1 - min(low, 0), dtype=np.uint8)
     for value in present:
         table[int(value)] = known[int(value)]
-    return np.asarray(table[whole])
+    dropped = [int(value) for value in present if value and known[int(value)] == 0]
+    notes = tuple(f"label {value} of the file counts as background" for value in dropped)
+    return np.asarray(table[whole]), notes
 
 
 def _refuse(name: str, unknown: list[int], mapping: Mapping[int, Label] | None) -> None:

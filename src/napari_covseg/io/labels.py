@@ -11,14 +11,18 @@ import numpy as np
 from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.labels import Label, label_by_name
 from napari_covseg.domain.volume import LabelMap
-from napari_covseg.io.dicom_seg import label_of_segment
+from napari_covseg.io.dicom_seg import is_dicom_seg, label_of_segment
 from napari_covseg.io.hounsfield import rescale
 from napari_covseg.io.inputs import LABEL_ENDINGS, VOLUME_SUFFIXES, case_name
 from napari_covseg.io.label_schemes import apply_label_map, dataset_label_map
 from napari_covseg.io.raw import RawImage
 from napari_covseg.io.read import read_raw
-from napari_covseg.io.sniff import Kind, readable, sniff
+from napari_covseg.io.sniff import Kind, head_of, readable, sniff
 
+_LABEL_FOLDERS = ("labelstr", "labelsts", "labels", "masks")
+_TEXT_8BIT = re.compile(
+    rb"^(type: *(uchar|unsigned char|uint8(_t)?)|ElementType *= *MET_UCHAR)\s", re.M
+)
 _LABEL_WORDS = re.compile(r"(^|[_\-. ])(labels?|masks?|seg|segmentation)([_\-. ]|$)")
 
 
@@ -52,36 +56,49 @@ def read_labels(path: str | Path, *, label_map: Mapping[int, Label] | None = Non
             values = rescale(values, raw.slope, raw.inter)
         if label_map is None:
             label_map = _segment_labels(raw, path.name) or dataset_label_map(path)
-        labels = apply_label_map(values, label_map, path.name)
-    warnings = raw.warnings
+        labels, notes = apply_label_map(values, label_map, path.name)
+    warnings = (*raw.warnings, *notes)
     if not raw.geometry.orthogonal:
         warnings = (*warnings, "the axes of this label file are not at right angles")
     return LabelMap(
-        np.ascontiguousarray(labels), raw.geometry, case_name(path), raw.to_native, warnings
+        np.ascontiguousarray(labels), raw.geometry, label_case_name(path), raw.to_native, warnings
     )
 
 
 def is_label_file(path: str | Path) -> bool:
-    """Whether a file is more likely a label map than a CT: by its name and place, then content.
+    """Whether a file holds labels rather than a CT: by name and place, else by its content.
 
-    Cheap: at most the header is read. False for what is not read at all.
+    Cheap: voxels are looked at only where the header says unscaled 8-bit numbers, which no CT in
+    HU has. False for what is not read at all.
     """
     path = Path(path)
     name = path.name.lower()
     if name.endswith(".seg.nrrd"):
         return True
     if name.endswith(VOLUME_SUFFIXES):
-        stem = case_name(path).lower()
-        in_labels = path.parent.name.lower() in ("labelstr", "labelsts", "labels", "masks")
-        return in_labels or bool(_LABEL_WORDS.search(stem))
+        in_labels = path.parent.name.lower() in _LABEL_FOLDERS
+        if in_labels or _LABEL_WORDS.search(case_name(path).lower()):
+            return True
     try:
-        if path.is_dir() or sniff(path) is not Kind.DICOM:
+        if path.is_dir():
             return False
-    except CovsegError:
+        kind = sniff(path)
+        if kind is Kind.DICOM:
+            return is_dicom_seg(path)
+        if not _is_8bit(head_of(path), kind):
+            return False
+        raw = read_raw(path, kind)
+    except (CovsegError, OSError):
         return False
-    from napari_covseg.io.dicom_seg import is_dicom_seg
+    return (raw.slope, raw.inter) == (1.0, 0.0) and int(raw.values.max()) < len(Label)
 
-    return is_dicom_seg(path)
+
+def _is_8bit(head: bytes, kind: Kind) -> bool:
+    """Whether the header says unsigned 8-bit voxels."""
+    if kind is Kind.NIFTI:
+        at = 12 if head[4:6] in (b"n+", b"ni") else 70
+        return head[at : at + 2] in (b"\x02\x00", b"\x00\x02")
+    return bool(_TEXT_8BIT.search(head))
 
 
 def label_case_name(path: str | Path) -> str:

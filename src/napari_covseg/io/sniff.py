@@ -43,7 +43,7 @@ def sniff(path: Path) -> Kind:
     if path.is_dir():
         return Kind.DICOM
     with readable(path):
-        head = _head(path)
+        head = head_of(path)
     if not head:
         raise InputError(f"{path.name}: the file is empty (0 bytes)")
     kind = _kind_of(head)
@@ -70,8 +70,16 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path.name}: could not be read ({reason})") from None
 
 
-def _head(path: Path) -> bytes:
-    """The first bytes of the content, decompressed if the file is gzip."""
+def head_of(path: Path) -> bytes:
+    """The first bytes of the content, unpacked if the file is gzip.
+
+    Raises
+    ------
+    InputError
+        If the gzip data is damaged.
+    OSError
+        If the file cannot be read.
+    """
     with path.open("rb") as file:
         head = file.read(4 * _HEAD_BYTES)
     if head[:2] != b"\x1f\x8b":
