@@ -233,8 +233,8 @@ def _wall(here: Slice) -> Image:
     hu[muscle] = MUSCLE
     hu[section.cavity(x, y, 17.0)] = FAT + 25
     hu[section.cavity(x, y, 13.0)] = SOFT + 12
-    hu[section.cavity(x, y, 3.2)] = FAT + 30
-    hu[section.cavity(x, y, 1.2)] = SOFT
+    hu[section.cavity(x, y, 4.2)] = FAT + 5
+    hu[section.cavity(x, y, 1.0)] = SOFT
     _shoulder_blades(hu, here)
     return hu
 
