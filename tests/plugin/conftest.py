@@ -43,9 +43,14 @@ def flipped_phantom(phantom):
 
 
 @pytest.fixture
-def settings_file(tmp_path):
-    """Settings are read and written below a temporary folder."""
+def settings_file(tmp_path, monkeypatch):
+    """Settings are read and written below a temporary folder, and torch is not imported."""
     from qtpy.QtCore import QSettings
+
+    from napari_covseg.models import device
+
+    cpu = device.Device("cpu", "CPU (2 cores)")
+    monkeypatch.setattr(device, "choose_device", lambda requested: cpu)
 
     QSettings.setPath(
         QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings")

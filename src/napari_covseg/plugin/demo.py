@@ -34,10 +34,8 @@ def find_demo(folder: Path) -> tuple[Path, Path]:
     )
 
 
-def show_demo(folder: Path) -> Viewer:
-    """Open napari with the CT, its label map and the CT workspace."""
-    from napari import Viewer
-
+def show_demo(folder: Path, viewer: Viewer) -> None:
+    """Show the CT, its label map and the CT workspace."""
     from napari_covseg.io import read_volume
     from napari_covseg.plugin.layers import ct_layer
     from napari_covseg.plugin.session import as_segmented, session_of
@@ -46,14 +44,14 @@ def show_demo(folder: Path) -> Viewer:
 
     volume_path, labels_path = find_demo(folder)
     volume, result = read_volume(volume_path), _read_result(labels_path)
-    viewer = Viewer(title="napari-covseg")
     open_workspace(viewer)
     data, arguments, _ = ct_layer(volume)
     segmented = as_segmented(result)
-    session_of(viewer).show(viewer.add_image(data, **arguments), segmented)
+    session = session_of(viewer)
+    case = session.show(viewer.add_image(data, **arguments), segmented)
+    session.mark_saved(case, labels_path)
     if (z := segmented.most_lesion["Both"]) is not None:
         viewing_of(viewer).go_to_slice(z)
-    return viewer
 
 
 def _read_result(path: Path) -> SegmentResult:
@@ -77,12 +75,14 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) != 1:
             raise UsageError("expected one argument: the folder with the demo's result")
-        show_demo(Path(arguments[0]))
+        folder = Path(arguments[0])
+        find_demo(folder)
+        import napari
+
+        show_demo(folder, napari.Viewer(title="napari-covseg"))
     except CovsegError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    import napari
-
     napari.run()
     return 0
 

@@ -125,9 +125,10 @@ class Viewing:
                 layer.contrast_limits = window.limits
         self._write_window()
 
-    def overlay_shown(self) -> bool:
-        """Whether any of the label layers is visible."""
-        return any(layer.visible for layer in self._label_layers())
+    def overlay_shown(self) -> bool | None:
+        """Whether any of the label layers is visible; None where there is none."""
+        layers = self._label_layers()
+        return any(layer.visible for layer in layers) if layers else None
 
     def toggle_overlay(self) -> None:
         """Hide the label layers, or show them again."""

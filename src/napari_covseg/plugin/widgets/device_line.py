@@ -13,6 +13,7 @@ from napari_covseg.plugin.worker import Callbacks, Runner
 if TYPE_CHECKING:
     from napari_covseg.models.device import Device
 
+_LINK = "#4a90e2"  # readable on napari's dark and light themes
 LOOKING = "Looking for a GPU…"
 
 
@@ -70,7 +71,7 @@ def _html(text: str, hint: str) -> str:
     for word in hint.split():
         bare = word.strip("(),.;")
         if bare.startswith("https://"):
-            word = word.replace(bare, f'<a href="{bare}">pytorch.org</a>')
+            word = word.replace(bare, f'<a href="{bare}" style="color: {_LINK};">pytorch.org</a>')
         linked.append(word)
     small = f'<span style="font-size: small;">{" ".join(linked)}</span>' if linked else ""
     return "<br>".join(part for part in (text, small) if part)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import (
+    QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 NOTICE = "Research use only. Not a medical device."
 EMPTY = "Open a CT: File > Open Folder, or try the sample."
+_FOLD = "QPushButton { background: transparent; text-align: left; padding: 4px 2px; }"
 _PRIMARY = """
 QPushButton { background: #2566c8; color: white; font-weight: 600; padding: 9px;
               border-radius: 4px; }
@@ -74,9 +77,7 @@ class SegmentView(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel("CT"))
         row.addWidget(self.ct.native, 1)
-        options = QCollapsible("Options", expandedIcon="▾", collapsedIcon="▸")
-        options.addWidget(self.form.native)
-        self.options = options
+        self.options = options = _Options(self.form)
         inner = QWidget()
         column = QVBoxLayout(inner)
         column.setContentsMargins(0, 0, 0, 0)
@@ -134,6 +135,31 @@ class SegmentView(QWidget):
     def _show_warnings(self, warnings: tuple[str, ...]) -> None:
         self.warnings.setText("\n".join(f"⚠ {text}" for text in warnings))
         self.warnings.setVisible(bool(warnings))
+
+
+class _Options(QCollapsible):
+    """What is rarely changed, folded."""
+
+    def __init__(self, form: SettingsForm) -> None:
+        # No icons: theirs are drawn in a colour that the dark theme swallows.
+        clear = QPixmap(1, 1)
+        clear.fill(Qt.GlobalColor.transparent)
+        super().__init__("", expandedIcon=QIcon(clear), collapsedIcon=QIcon(clear))
+        self.toggleButton().setStyleSheet(_FOLD)
+        self.toggled.connect(self._name)
+        self._name(False)
+        rows = QWidget()
+        layout = QFormLayout(rows)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for box in form:
+            label = QLabel(box.label)
+            label.setToolTip(box.tooltip)
+            layout.addRow(label, box.native)
+        self.addWidget(rows)
+
+    def _name(self, expanded: bool) -> None:
+        self.setText("▾ Options" if expanded else "▸ Options")
 
 
 class _Running(QWidget):

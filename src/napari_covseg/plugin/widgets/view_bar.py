@@ -45,9 +45,10 @@ class ViewBar(QWidget):
         layout.addWidget(self.overlay, 2, 0, 1, 3)
         self.overlay.clicked.connect(viewing.toggle_overlay)
 
-    def show_state(self, plane: str, overlay_shown: bool) -> None:
-        """Follow what keys and napari's own controls changed."""
+    def show_state(self, plane: str, overlay_shown: bool | None) -> None:
+        """Follow what keys and napari's own controls changed; None: there is no overlay."""
         self.planes[plane].setChecked(True)
+        self.overlay.setVisible(overlay_shown is not None)
         text = "Hide overlay" if overlay_shown else "Show overlay"
         self.overlay.setText(f"{text}  ({OVERLAY_KEY})")
 
