@@ -163,6 +163,20 @@ def test_a_shear_is_set_upright(tmp_path):
     assert volume.hu[0, -1, 0] == -1024
 
 
+def test_a_shear_farther_than_slices_are_wide_is_refused(tmp_path):
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[1, 2] = 20
+    path = save(tmp_path / "ct.nii", hu_volume(Geometry(SHAPE, np.eye(4))), affine)
+    with pytest.raises(InputError, match="sheared by 84 degrees, farther than they are wide"):
+        read_volume(path)
+
+
+def test_impossible_voxel_sizes_are_refused(tmp_path):
+    path = save(tmp_path / "ct.nii", hu_volume(GRIDS["canonical"]), np.diag([1.0, 1, 4000, 1]))
+    with pytest.raises(InputError, match="voxels of 1 x 1 x 4e\\+03 mm"):
+        read_volume(path)
+
+
 def test_a_shear_within_the_slice_is_refused(tmp_path):
     affine = np.eye(4)
     affine[0, 1] = 0.4

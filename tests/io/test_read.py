@@ -1,5 +1,6 @@
 """Reading by content: real volumes, and inputs that are none."""
 
+import contextlib
 import subprocess
 import sys
 import zipfile
@@ -7,10 +8,12 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
+from grids import GRIDS, hu_volume
 
-from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.geometry import Reorientation
-from napari_covseg.io import is_label_file, read_labels, read_volume
+from napari_covseg.domain.volume import CTVolume
+from napari_covseg.io import is_label_file, read_labels, read_volume, write_volume
 
 
 @pytest.mark.real_data
@@ -142,6 +145,23 @@ def test_permission_denied_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(type(path), "open", refuse)
     with pytest.raises(InputError, match=r"^ct\.nii: permission denied"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_whatever_bytes_are_damaged_the_error_is_ours(tmp_path, suffix):
+    grid = GRIDS["oblique"]
+    path = tmp_path / f"ct{suffix}"
+    good = write_volume(CTVolume(hu_volume(grid), grid, "ct"), path).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        data = bytearray(good)
+        for at in rng.integers(0, min(len(data), 420), rng.integers(1, 5)):
+            data[at] = rng.integers(256)
+        path.write_bytes(data[: rng.integers(300, len(data) + 1)] if rng.random() < 0.2 else data)
+        for read in (read_volume, read_labels):
+            with contextlib.suppress(CovsegError):
+                read(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_importing_io_loads_no_reader():

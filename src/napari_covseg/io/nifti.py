@@ -6,7 +6,6 @@ refused: which side is left would be a guess.
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -43,8 +42,7 @@ def read_nifti(path: Path) -> RawImage:
         stream = Inflater(file) if packed else file
         start = _start(path.name, stream)
         header = _header(path.name, start)
-        shape, dtype = _layout(path.name, header)
-        offset = int(header.get_data_offset())
+        shape, dtype, offset = _layout(path.name, header)
         size = path.stat().st_size
         check_size(path.name, shape, dtype.itemsize, size * _PACKED_BY if packed else size - offset)
         if not header.sizeof_hdr <= offset <= _MOST_OFFSET:
@@ -63,12 +61,9 @@ def read_nifti(path: Path) -> RawImage:
 
 def _start(name: str, stream: BinaryIO | Inflater) -> bytes:
     """The bytes of the header: as many as its kind has."""
-    try:
-        start = stream.read(_HEADER_1)
-        if start[4:7] in (b"n+2", b"ni2"):
-            start += stream.read(_HEADER_2 - _HEADER_1)
-    except (EOFError, zlib.error):
-        start = b""
+    start = stream.read(_HEADER_1)
+    if start[4:7] in (b"n+2", b"ni2"):
+        start += stream.read(_HEADER_2 - _HEADER_1)
     if len(start) not in (_HEADER_1, _HEADER_2):
         raise InputError(f"{name}: truncated or damaged: its NIfTI header is incomplete")
     return start
@@ -88,14 +83,14 @@ def _header(name: str, start: bytes) -> Nifti1Header:
     return header
 
 
-def _layout(name: str, header: Nifti1Header) -> tuple[Shape, np.dtype]:
-    """Shape ``(z, y, x)`` and the stored data type."""
+def _layout(name: str, header: Nifti1Header) -> tuple[Shape, np.dtype, int]:
+    """Shape ``(z, y, x)``, the stored data type, and where the voxels begin."""
     from nibabel.spatialimages import HeaderDataError
 
     try:
         sizes = tuple(int(n) for n in header.get_data_shape())
-        dtype = header.get_data_dtype()
-    except (HeaderDataError, ValueError, KeyError):
+        dtype, offset = header.get_data_dtype(), int(header.get_data_offset())
+    except (HeaderDataError, ValueError, KeyError, OverflowError):
         raise InputError(f"{name}: its NIfTI header is damaged") from None
     if dtype.kind not in "iuf":
         kind = "colour" if dtype.names else "complex or unknown"
@@ -109,7 +104,7 @@ def _layout(name: str, header: Nifti1Header) -> tuple[Shape, np.dtype]:
             "or channel wanted as its own file"
         )
     x, y, z = (*sizes, 1)[:3]
-    return (z, y, x), dtype
+    return (z, y, x), dtype, offset
 
 
 def _scaling(name: str, header: Nifti1Header) -> tuple[float, float]:

@@ -16,6 +16,9 @@ from napari_covseg.domain.geometry import Affine, Geometry, Reorientation, Shape
 _MAX_VOXELS = 2**33
 """More than any CT (4096 slices of 1448x1448): a larger claim is a damaged header."""
 
+_SPACING_MM = (0.001, 1000.0)
+"""Micro-CT to less than a scout: other spacings are a damaged header's."""
+
 
 @dataclass(frozen=True, eq=False)
 class RawImage:
@@ -42,12 +45,18 @@ def native_geometry(name: str, shape: Shape, affine: Affine) -> Geometry:
     Raises
     ------
     InputError
-        If the affine is singular or not finite, or a size is not positive.
+        If the affine is singular, not finite or no scanner's, or a size is not positive.
     """
     try:
-        return Geometry(shape, affine)
+        grid = Geometry(shape, affine)
     except ValueError as error:
         raise InputError(f"{name}: the header's geometry is unusable: {error}") from None
+    if not _SPACING_MM[0] <= min(grid.spacing_mm) <= max(grid.spacing_mm) <= _SPACING_MM[1]:
+        z, y, x = grid.spacing_mm
+        raise InputError(
+            f"{name}: the header's geometry is unusable: voxels of {x:.3g} x {y:.3g} x {z:.3g} mm"
+        )
+    return grid
 
 
 def to_canonical(values: NDArray, geometry: Geometry) -> tuple[NDArray, Geometry, Reorientation]:

@@ -56,7 +56,7 @@ def sniff(path: Path) -> Kind:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors while reading ``path`` into ours."""
+    """Turn what the operating system and zlib say while reading ``path`` into our errors."""
     try:
         yield
     except FileNotFoundError:
@@ -65,6 +65,10 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path.name}: permission denied, the file may not be read") from None
     except MemoryError:
         raise ResourceError(f"{path.name}: not enough memory to read it") from None
+    except (EOFError, zlib.error):
+        raise InputError(
+            f"{path.name}: truncated or damaged: its packed content ends early or is wrong"
+        ) from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{path.name}: could not be read ({reason})") from None

@@ -88,15 +88,14 @@ def read_voxels(source: Source, name: str, shape: Shape, dtype: np.dtype) -> NDA
     Raises
     ------
     InputError
-        If the source ends before all are read, or a packed one is damaged.
+        If the source ends before all are read.
+    EOFError, zlib.error
+        If a packed source ends early or is damaged (`readable` makes an InputError of these).
     """
     buffer = np.empty(prod(shape) * dtype.itemsize, dtype=np.uint8)
-    try:
-        done = fill(source, buffer.data)
-        if isinstance(source, Inflater) and done == buffer.size:
-            source.check_end()
-    except (EOFError, zlib.error):
-        raise InputError(f"{name}: truncated or damaged: its packed voxels end early") from None
+    done = fill(source, buffer.data)
+    if isinstance(source, Inflater) and done == buffer.size:
+        source.check_end()
     if done < buffer.size:
         raise InputError(f"{name}: truncated: {done} of {buffer.size} bytes of voxels are there")
     values = buffer.view(dtype).reshape(shape)

@@ -21,7 +21,8 @@ def straighten(volume: CTVolume, name: str) -> CTVolume:
     Raises
     ------
     InputError
-        If the axes within a slice are not at right angles, as no scanner makes them.
+        If the axes within a slice are not at right angles, as no scanner makes them, or slices
+        are shifted by more than their width.
     """
     if volume.geometry.orthogonal:
         return volume
@@ -41,10 +42,15 @@ def straighten(volume: CTVolume, name: str) -> CTVolume:
     affine[:3, 2] = normal * float(columns[:, 2] @ normal)
     if len(steps) == 1 or where.is_straight:
         return replace(volume, geometry=Geometry(volume.hu.shape, affine))
-    upright = regrid(volume.hu, where)
-    affine[:3, 3] += x * upright.start_mm[0] + y * upright.start_mm[1]
     tilt = float(np.degrees(np.arccos(np.clip(columns[:, 2] @ normal / dz, -1, 1))))
     most = float(np.linalg.norm(where.offsets_mm, axis=1).max())
+    if most > max(dy * volume.hu.shape[1], dx * volume.hu.shape[2]):
+        raise InputError(
+            f"{name}: its slices are sheared by {tilt:.0f} degrees, farther than they are wide; "
+            "its orientation is damaged, convert it again from DICOM"
+        )
+    upright = regrid(volume.hu, where)
+    affine[:3, 3] += x * upright.start_mm[0] + y * upright.start_mm[1]
     note = (
         f"the slices are sheared by {tilt:.1f} degrees: moved by up to {most:.1f} mm to a true grid"
     )
