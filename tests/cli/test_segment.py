@@ -193,3 +193,49 @@ def test_as_a_program(scan, model_folder, tmp_path):
     report = json.loads(done.stdout)["results"][0]
     labels = read_labels(report["labels_path"]).labels
     assert np.isin(labels, range(5)).all()
+
+
+def test_copies_of_a_series_do_not_overwrite_each_other():
+    """DICOM series get their case name when they are read; two copies share it."""
+    names = verb._CaseNames()
+    assert [names.claim(name) for name in ("ct-1", "ct-2", "ct-1", "CT-1")] == [
+        "ct-1",
+        "ct-2",
+        "ct-1_2",
+        "CT-1_3",
+    ]
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_dicom_folders(data_dir, model_folder, tmp_path, capsys):
+    source = data_dir / "dicom_edge" / "chest_2sl_lungmask"
+    copy = shutil.copytree(source, tmp_path / "copy")
+    arguments = command(source, model_folder, tmp_path / "out", "--json")
+    arguments.insert(2, str(copy))
+    assert main(arguments) == 0
+    printed = json.loads(capsys.readouterr().out)
+    first, second = (result["case"] for result in printed["results"])
+    assert second == f"{first}_2"
+    assert len(os.listdir(tmp_path / "out")) == 4
+    assert printed["results"][0]["provenance"]["input"]["format"] == "DICOM"
+
+
+@pytest.mark.slow
+def test_interrupting_the_program_leaves_nothing(scan, model_folder, tmp_path):
+    """A real SIGINT, sent when the work has begun."""
+    code = (
+        "import os, signal\n"
+        "from napari_covseg.inference import predictor\n"
+        "from napari_covseg.cli.main import main\n"
+        "real = predictor.to_classes\n"
+        "def slow(*args):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(*args)\n"
+        "predictor.to_classes = slow\n"
+        f"raise SystemExit(main({command(scan, model_folder, tmp_path / 'out')!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "covseg: cancelled\n"
+    assert os.listdir(tmp_path / "out") == []

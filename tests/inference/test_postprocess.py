@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 from napari_covseg.domain.geometry import Geometry
@@ -7,6 +10,7 @@ from napari_covseg.domain.labels import Label, NetworkClass
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.inference.postprocess import SPECK_MM2, postprocess
+from napari_covseg.io import read_volume
 
 SHAPE, SPACING = (40, 120, 160), (2.5, 2.0, 2.0)
 RIGHT_AT, LEFT_AT = (20, 60, 45), (20, 60, 118)
@@ -211,3 +215,34 @@ def test_holes_are_closed_like_scipy_does():
     kept = ndimage.binary_opening((classes > 0) & RIGHT_LUNG)
     filled = ndimage.binary_fill_holes(kept)
     assert (labels[filled & ~kept] > 0).mean() > 0.99
+
+
+@pytest.mark.real_data
+def test_sides_of_a_real_chest(data_dir):
+    """Chest Imaging Platform: regions 9 to 11 are thirds of the left lung, 12 to 14 of the right.
+
+    The scan is taken as it is, mirrored, and with one lung or one slice only.
+    """
+    folder = data_dir / "volumes" / "cip_ct64"
+    volume = read_volume(folder / "ct-64.nrrd")
+    regions = sitk.GetArrayFromImage(sitk.DICOMOrient(sitk.ReadImage(folder / "lm-64.nrrd"), "LPS"))
+    third = regions & 255
+    truth = np.select([(third > 8) & (third < 12), (third > 11) & (third < 15)], [1, 2], 0)
+    truth = truth.astype(np.uint8)
+    assert ((truth == 1).sum(), (truth == 2).sum()) == (30766, 34858)
+    mirrored = replace(volume, hu=volume.hu[..., ::-1])
+    for lungs_, scan in (
+        (truth, volume),
+        (np.where(truth == 1, truth, 0), volume),
+        (np.where(truth == 2, truth, 0), volume),
+        (np.array([0, 2, 1], np.uint8)[truth[..., ::-1]], mirrored),
+    ):
+        classes = (lungs_ > 0).astype(np.uint8)
+        labels = run_to_end(postprocess(classes, scan))
+        assert np.array_equal(labels[lungs_ > 0], lungs_[lungs_ > 0])
+    for z in np.flatnonzero((truth > 0).sum(axis=(1, 2)) > 100):
+        one = Geometry((1, *truth.shape[1:]), volume.geometry.affine)
+        scan = CTVolume(volume.hu[z : z + 1], one, "slice")
+        labels = run_to_end(postprocess((truth[z : z + 1] > 0).astype(np.uint8), scan))
+        inside = truth[z] > 0
+        assert (labels[0][inside] == truth[z][inside]).mean() > 0.98, z

@@ -103,6 +103,19 @@ def test_herniated_lone_lung_stays_whole(side):
     assert np.unique(sides[lung]).tolist() == [side]
 
 
+@pytest.mark.parametrize("side", [LEFT, RIGHT])
+def test_lone_lung_in_a_field_of_view_that_shows_little_else(side):
+    """A targeted reconstruction: the mediastinum at its medial edge tells the side."""
+    lung = ellipsoid((32, 40, 25), (26, 30, 18), (60, 80, 56))
+    lung &= ~ellipsoid((32, 40, 45), (8, 10, 12), (60, 80, 56))  # hilum
+    tissue = ~lung
+    tissue[:, :, :5] = False  # little chest wall at the lateral edge
+    if side == LEFT:
+        lung, tissue = lung[..., ::-1], tissue[..., ::-1]
+    sides = split_sides(lung, SPACING, tissue=tissue)
+    assert np.unique(sides[lung]).tolist() == [side]
+
+
 def test_small_remnant_of_an_opaque_lung_keeps_its_side():
     right, _ = lungs()
     remnant = ellipsoid((45, 40, 80), (8, 8, 8))

@@ -159,9 +159,11 @@ def test_json_beside_the_label_map(oracle, phantom, tmp_path):
 
 def test_case_name_can_be_given(oracle, phantom, tmp_path):
     path = write_volume(phantom.volume, tmp_path / "scan.nii.gz")
-    done = run_to_end(segment_file(path, tmp_path / "out", CPU, case="other"))
-    assert sorted(os.listdir(tmp_path / "out")) == ["other.json", "other_labels.nii.gz"]
-    assert done.report["case"] == "other"
+    done = run_to_end(
+        segment_file(path, tmp_path / "out", CPU, name_case=lambda name: f"{name}-other")
+    )
+    assert sorted(os.listdir(tmp_path / "out")) == ["scan-other.json", "scan-other_labels.nii.gz"]
+    assert done.report["case"] == "scan-other"
 
 
 def test_cancelling_leaves_no_file(oracle, phantom, tmp_path):

@@ -84,11 +84,28 @@ def _positive(text: str) -> int:
 
 @dataclass(frozen=True)
 class _Job:
-    """One input, the name its results get (None: the reader's), or why it cannot be done."""
+    """One input and the case name it was promised, or why it cannot be done."""
 
     path: Path
     case: str | None = None
     error: CovsegError | None = None
+
+
+class _CaseNames:
+    """Gives every input a case name of its own, so that no result overwrites another's."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._lock = threading.Lock()
+
+    def claim(self, name: str) -> str:
+        """``name``, or with the first free number behind it."""
+        with self._lock:
+            free, number = name, 2
+            while free.casefold() in self._taken:
+                free, number = f"{name}_{number}", number + 1
+            self._taken.add(free.casefold())
+            return free
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,8 @@ def run(args: argparse.Namespace) -> int:
     if args.window and not args.window[0] < args.window[1]:
         raise UsageError("--window LOW HIGH: LOW must be below HIGH")
     _check_model_and_device(settings)
-    outcomes = _run_all(_jobs(args.inputs), args, settings)
+    names = _CaseNames()
+    outcomes = _run_all(_jobs(args.inputs, names), names, args, settings)
     worst = 0
     for outcome in outcomes:
         if outcome.error is not None:
@@ -139,12 +157,13 @@ def _check_model_and_device(settings: SegmentSettings) -> None:
     load(settings.model)
 
 
-def _jobs(inputs: Sequence[str]) -> list[_Job]:
-    """One job an input; files of one name get different case names, whatever finishes first."""
+def _jobs(inputs: Sequence[str], names: _CaseNames) -> list[_Job]:
+    """One job an input. Files get their names here, so that their order decides, not their speed;
+    the name of a DICOM series is known when it is read.
+    """
     from napari_covseg.io import case_name, find_inputs, is_dicom
 
     jobs: list[_Job] = []
-    taken: set[str] = set()
     for text in inputs:
         try:
             paths = find_inputs([Path(text)])
@@ -154,21 +173,13 @@ def _jobs(inputs: Sequence[str]) -> list[_Job]:
         for path in paths:
             if any(job.path == path for job in jobs):
                 continue
-            if path.is_dir() or is_dicom(path):
-                # A pseudonym from the series: the same name means the same scan.
-                jobs.append(_Job(path))
-                continue
-            case = name = case_name(path)
-            number = 2
-            while case.casefold() in taken:
-                case, number = f"{name}_{number}", number + 1
-            taken.add(case.casefold())
-            jobs.append(_Job(path, case if case != name else None))
+            has_name = not (path.is_dir() or is_dicom(path))
+            jobs.append(_Job(path, names.claim(case_name(path)) if has_name else None))
     return jobs
 
 
 def _run_all(
-    jobs: list[_Job], args: argparse.Namespace, settings: SegmentSettings
+    jobs: list[_Job], names: _CaseNames, args: argparse.Namespace, settings: SegmentSettings
 ) -> list[_Outcome]:
     stop = threading.Event()
     with progress_bars() as start:
@@ -177,7 +188,7 @@ def _run_all(
             if job.error is not None:
                 return _Outcome(job, None, job.error)
             try:
-                return _Outcome(job, _run_one(job, args, settings, start, stop), None)
+                return _Outcome(job, _run_one(job, names, args, settings, start, stop), None)
             except Exception as error:
                 return _Outcome(job, None, error)
 
@@ -195,6 +206,7 @@ def _run_all(
 
 def _run_one(
     job: _Job,
+    names: _CaseNames,
     args: argparse.Namespace,
     settings: SegmentSettings,
     start: Callable[[str], Callable[[Progress], None]],
@@ -211,7 +223,7 @@ def _run_one(
         settings,
         series=args.series,
         window=tuple(args.window) if args.window else None,
-        case=job.case,
+        name_case=lambda name: job.case or names.claim(name),
     )
 
     def step(progress: Progress) -> None:

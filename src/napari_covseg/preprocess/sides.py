@@ -32,6 +32,8 @@ SMOOTH_MM = 15.0
 # Lungs that touch are narrow where they do; what is no wider behind the cut was cut off wrongly.
 WIDE_NECK_LUNG, WIDE_NECK_PART = 0.75, 0.5
 SMALL_MM = 15.0
+# So much of it lies right above or below the other side: the seam changed sides between slices.
+STACKED = 0.5
 
 
 def split_sides(
@@ -66,7 +68,7 @@ def split_sides(
     told = None if known is None else known[inner]
     seam = _find_seam(lung, spacing_mm, middle, told)
     left = np.arange(lung.shape[2]) >= seam[..., None]
-    found = _settle_parts(lung, left, spacing_mm, told)
+    found = _settle_parts(lung, left, middle, spacing_mm, told)
     if told is not None:
         found = np.where(lung & np.isin(told, (LEFT, RIGHT)), told, found)
     sides[inner] = found
@@ -142,31 +144,39 @@ class _Parts:
 def _settle_parts(
     lung: NDArray[np.bool_],
     left: NDArray[np.bool_],
+    middle: NDArray[np.float64],
     spacing_mm: Spacing,
     known: NDArray[np.uint8] | None,
 ) -> NDArray[np.uint8]:
+    """Give back what the seam cut off by mistake; ``left`` is the side that the seam gives."""
     parts = _measure_parts(lung, left, spacing_mm)
     sides = np.where(parts.left, LEFT, RIGHT).astype(np.uint8)
     sides[0] = 0
     told = _told_sides(parts, known)
-    mains = {int(side): _largest(parts, sides == side) for side in (LEFT, RIGHT)}
+    mains = [_largest(parts, sides == side) for side in (LEFT, RIGHT)]
     order = np.argsort(parts.voxels, kind="stable")[::-1]
     largest = int(order[0])
-    for part in order:
-        if part == 0 or parts.voxels[part] == 0:
-            continue
+    one_lung = np.arange(len(sides)) == largest
+    for part in order[parts.voxels[order] > 0]:
         if told[part]:
             sides[part] = told[part]
-        elif part != largest and parts.other[part]:
-            is_lung = part in mains.values()
-            wide = WIDE_NECK_LUNG if is_lung else WIDE_NECK_PART
-            if (
-                parts.neck[part] > wide
-                or parts.width_mm[part] < SMALL_MM
-                or (not is_lung and parts.stacked[part] > 0.5)
-            ):
-                sides[part] = sides[parts.other[part]]
+        elif part != largest and parts.other[part] and _cut_wrongly(parts, part, part in mains):
+            sides[part] = sides[parts.other[part]]
+            one_lung[part] = one_lung[parts.other[part]]
+    if one_lung.sum() > 1 and not told[one_lung].any():
+        # The seam went through this lung, so it does not know its side; the midline does.
+        inside = one_lung[parts.labels]
+        beyond = np.arange(lung.shape[2]) > middle[:, None, None]
+        sides[one_lung] = LEFT if (inside & beyond).sum() * 2 > inside.sum() else RIGHT
     return sides[parts.labels]
+
+
+def _cut_wrongly(parts: _Parts, part: int, is_lung: bool) -> bool:
+    return bool(
+        parts.neck[part] > (WIDE_NECK_LUNG if is_lung else WIDE_NECK_PART)
+        or parts.width_mm[part] < SMALL_MM
+        or parts.stacked[part] > STACKED
+    )
 
 
 def _largest(parts: _Parts, which: NDArray[np.bool_]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,12 +90,12 @@ def segment_file(
     settings: SegmentSettings | None = None,
     series: str | None = None,
     window: tuple[float, float] | None = None,
-    case: str | None = None,
+    name_case: Callable[[str], str] | None = None,
 ) -> Steps[SegmentFileResult]:
     """Segment what ``path`` holds into ``<case>_labels.nii.gz`` and ``<case>.json``.
 
-    Both files appear whole or not at all, also when cancelled. ``case`` replaces the name taken
-    from the input, ``series`` and ``window`` are those of `read_volume`.
+    Both files appear whole or not at all, also when cancelled. ``series`` and ``window`` are those
+    of `read_volume`; ``name_case`` gets the case name of the volume and says which one to use.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def segment_file(
     with _memory():
         volume = read_volume(Path(path), series=series, window=window)
     result = yield from segment(volume, settings)
-    name = case or volume.case
+    name = volume.case if name_case is None else name_case(volume.case)
     yield Progress(0, 1, f"writing {name}_labels.nii.gz")
     return write_result(result, output, name)
 
