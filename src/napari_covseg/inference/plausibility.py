@@ -59,11 +59,8 @@ def check(volume: CTVolume, labels: LabelMap) -> tuple[str, ...]:
 
 
 def _missing_side(labels: LabelMap) -> list[str]:
-    present = np.bincount(
-        np.concatenate([np.unique(plane) for plane in labels.labels]), minlength=len(Label)
-    )
     for side, other in ((Label.LEFT_LUNG, "left"), (Label.RIGHT_LUNG, "right")):
-        if not present[side]:
+        if not (labels.labels == side).any():
             return [f"No air-filled {other} lung was found: it may be opaque, absent, or missed."]
     return []
 
