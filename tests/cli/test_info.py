@@ -24,13 +24,19 @@ def test_installation(capsys):
 
 def test_volume_file(scan, capsys):
     assert main(["info", str(scan), "--json"]) == 0
-    content = json.loads(capsys.readouterr().out)
+    (content,) = json.loads(capsys.readouterr().out)["inputs"]
     assert content["format"] == "NIfTI"
     assert content["case"] == "scan"
     assert content["shape_zyx"] == [12, 64, 64]
     assert content["spacing_zyx_mm"] == [20.0, 5.6, 5.6]
     assert main(["info", str(scan)]) == 0
     assert "spacing_zyx_mm: 20 5.6 5.6" in capsys.readouterr().out
+
+
+def test_folder_of_volume_files(scan, capsys):
+    assert main(["info", str(scan.parent), "--json"]) == 0
+    inputs = json.loads(capsys.readouterr().out)["inputs"]
+    assert [one["input"] for one in inputs] == ["scan_0000.nii.gz"]
 
 
 def test_missing_input(capsys):
@@ -42,7 +48,7 @@ def test_missing_input(capsys):
 def test_dicom_folder_lists_its_series(data_dir, capsys):
     folder = data_dir / "dicom_edge" / "ct4d_19timepoints_tiny"
     assert main(["info", str(folder), "--json"]) == 0
-    series = json.loads(capsys.readouterr().out)["series"]
+    series = json.loads(capsys.readouterr().out)["inputs"][0]["series"]
     assert len(series) == 19
     assert len({one["uid"] for one in series}) == 19
     assert main(["info", str(folder)]) == 0

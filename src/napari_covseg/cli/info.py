@@ -32,9 +32,10 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             _print_installation(content)
     else:
-        content = describe_input(Path(args.input))
+        content = {"inputs": describe_inputs(Path(args.input))}
         if not args.json:
-            _print_input(content)
+            for one in content["inputs"]:
+                _print_input(one)
     if args.json:
         print_json(content)
     return 0
@@ -70,14 +71,20 @@ def describe_installation() -> dict[str, Any]:
     }
 
 
-def describe_input(path: Path) -> dict[str, Any]:
-    """The series of a DICOM input, or the geometry of a volume file, as plain values.
+def describe_inputs(path: Path) -> list[dict[str, Any]]:
+    """What a path names: the series of DICOM input, the geometry of each volume file.
 
     Raises
     ------
     InputError
-        If the input cannot be read.
+        If there is no input, or one cannot be read.
     """
+    from napari_covseg.io import find_inputs
+
+    return [_describe(one) for one in find_inputs([path])]
+
+
+def _describe(path: Path) -> dict[str, Any]:
     from napari_covseg.io import is_dicom, list_series, read_volume
 
     if path.is_dir() or path.suffix.lower() == ".zip" or (path.is_file() and is_dicom(path)):
