@@ -54,7 +54,7 @@ def test_volumes_are_those_of_a_chest(phantom: Phantom) -> None:
     ml = phantom.volumes_ml
     assert 3500 < sum(ml.values()) < 6000
     assert 300 < ml[Label.GGO] < 600
-    assert 80 < ml[Label.CONSOLIDATION] < 250
+    assert 60 < ml[Label.CONSOLIDATION] < 250
 
 
 def test_hu_of_each_label(phantom: Phantom) -> None:

@@ -23,14 +23,14 @@ class Lesion:
 
 
 LESIONS = (
-    Lesion(Label.GGO, (82, 56, -66), (46, 36, 38), -530),  # left lower lobe, behind: the largest
+    Lesion(Label.GGO, (82, 56, -58), (46, 36, 36), -530),  # left lower lobe, behind: the largest
     Lesion(Label.GGO, (112, 20, -6), (26, 36, 28), -570),  # left upper lobe, at the side
     Lesion(Label.GGO, (58, 72, 32), (28, 22, 22), -550),  # left lower lobe, its top
     Lesion(Label.GGO, (-80, 60, -46), (36, 28, 32), -550),  # right lower lobe, behind
     Lesion(Label.GGO, (-116, 8, 26), (20, 28, 24), -590),  # right upper lobe, at the side
-    Lesion(Label.CONSOLIDATION, (88, 68, -70), (34, 17, 31), -15),  # at the pleura, left
-    Lesion(Label.CONSOLIDATION, (62, 50, -62), (17, 15, 18), -20),  # around a left bronchus
-    Lesion(Label.CONSOLIDATION, (-78, 72, -50), (27, 16, 24), -15),  # at the pleura, right
+    Lesion(Label.CONSOLIDATION, (90, 66, -56), (32, 16, 27), -15),  # at the pleura, left
+    Lesion(Label.CONSOLIDATION, (56, 78, 32), (22, 13, 17), -20),  # at the pleura, left, higher
+    Lesion(Label.CONSOLIDATION, (-78, 72, -50), (27, 15, 24), -15),  # at the pleura, right
 )
 """More disease on the left than on the right, and in the lower lobes: sides cannot be mixed up."""
 
