@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -22,6 +23,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if _QT_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.skip(reason="needs a display: run under xvfb-run"))
+
+
+@pytest.fixture
+def qtbot(qtbot):
+    """Patient: a busy machine may take long, and a test that passes waits no longer for it."""
+    qtbot.waitUntil = partial(qtbot.waitUntil, timeout=60_000)
+    return qtbot
 
 
 @pytest.fixture(scope="session")
@@ -74,13 +82,14 @@ def fake_segment(monkeypatch, phantom):
     from napari_covseg.workflows import segment as workflow
 
     class Fake:
-        calls, steps, seconds, error, closed = (), 4, 0.0, None, 0
+        calls, steps, seconds, error, closed, done = (), 4, 0.0, None, 0, 0
         warnings = ("made of nothing",)
 
         def __call__(self, volume, settings=None):
             self.calls = (*self.calls, settings)
             try:
                 for done in range(self.steps):
+                    self.done = done
                     yield Progress(done, self.steps, "segmenting on CPU")
                     time.sleep(self.seconds)
                     if self.error is not None and done == self.steps // 2:

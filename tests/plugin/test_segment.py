@@ -1,7 +1,6 @@
 """The Segment widget, driven in a real viewer."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -11,9 +10,11 @@ from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.labels import Label
 from napari_covseg.io import read_labels
 from napari_covseg.plugin import preferences
+from napari_covseg.plugin.expected_time import duration
 from napari_covseg.plugin.layers import ct_layer
+from napari_covseg.plugin.widgets.options import CHOOSE
 from napari_covseg.plugin.widgets.results_table import cells, format_ml, format_percent
-from napari_covseg.plugin.widgets.segment import SegmentWidget, duration
+from napari_covseg.plugin.widgets.segment import SegmentWidget
 from napari_covseg.quantify.volumes import measure
 
 
@@ -35,7 +36,7 @@ def with_ct(widget, viewer, phantom):
 
 def press_run(widget, qtbot):
     widget.view.run.click()
-    qtbot.waitUntil(lambda: not widget.jobs_running(), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.jobs_running())
 
 
 def table_texts(widget):
@@ -66,7 +67,7 @@ def test_sample_opens_and_is_chosen(widget, viewer, qtbot, monkeypatch, phantom)
     import napari_covseg.io as io
 
     monkeypatch.setattr(io, "make_phantom", lambda: phantom, raising=False)
-    widget.view.open_sample.click()
+    widget.view.empty.sample.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == 1)
     assert widget.ct.value is viewer.layers[0]
     assert not shown(widget.view.empty)
@@ -123,27 +124,24 @@ def test_progress_and_cancel_take_the_place_of_the_button(with_ct, viewer, qtbot
     assert view.running.bar.maximum() == 500
     assert view.running.step.text().startswith("Segmenting on CPU, ")
     assert view.running.step.text().endswith(" left")
-    begin = time.monotonic()
+    done = view.running.bar.value()
     view.cancel.click()
     assert view.running.step.text() == "Cancelling…"
     qtbot.waitUntil(lambda: shown(view.run))
-    assert time.monotonic() - begin < 1
+    assert fake_segment.done - done < 50
     assert [layer.name for layer in viewer.layers] == ["CT phantom"]
     assert not shown(view.result)
     assert fake_segment.closed == 1
 
 
 def test_window_stays_alive_while_it_works(with_ct, qtbot, fake_segment):
-    fake_segment.steps, fake_segment.seconds = 5, 0.1
+    fake_segment.steps, fake_segment.seconds = 2, 2.0
     with_ct.view.run.click()
-    ticks = []
-    begin = time.monotonic()
+    ticks = 0
     while with_ct.jobs_running():
         qtbot.wait(10)
-        ticks.append(time.monotonic())
-    gaps = np.diff([begin, *ticks])
-    assert len(ticks) > 10
-    assert max(gaps) < 0.5
+        ticks += 1
+    assert ticks > 10
 
 
 @pytest.mark.parametrize(
@@ -182,7 +180,7 @@ def test_edits_are_measured_again_and_undone_edits_too(with_ct, viewer, qtbot, p
     chosen = tuple(axis[:2000] for axis in where)
     lesions.data_setitem(chosen, int(Label.CONSOLIDATION))
     assert "corrected by hand" in with_ct.view.result.state.text()
-    qtbot.waitUntil(lambda: table_texts(with_ct) != before, timeout=20_000)
+    qtbot.waitUntil(lambda: table_texts(with_ct) != before)
     edited = phantom.labels.labels.copy()
     edited[chosen] = Label.CONSOLIDATION
     from napari_covseg.domain.volume import LabelMap
@@ -191,7 +189,7 @@ def test_edits_are_measured_again_and_undone_edits_too(with_ct, viewer, qtbot, p
     texts = table_texts(with_ct)
     assert texts["Right"][3] == format_ml(expected.right.consolidation_ml)
     lesions.undo()
-    qtbot.waitUntil(lambda: table_texts(with_ct) == before, timeout=20_000)
+    qtbot.waitUntil(lambda: table_texts(with_ct) == before)
 
 
 def test_save_writes_the_files_of_the_command_line(with_ct, qtbot, phantom, tmp_path):
@@ -296,6 +294,42 @@ def test_the_time_is_learnt_from_the_last_run(with_ct, qtbot, monkeypatch):
     slices, width = 40, 96 * 3.6 / 1.35
     minutes = round(slices * width**2 * 2 * 100 / 1e6 / 60)
     assert with_ct.view.run.text() == f"Segment on CPU, about {minutes} min"
+
+
+def test_a_model_can_be_a_folder(with_ct, qtbot, monkeypatch, tmp_path):
+    from qtpy.QtWidgets import QFileDialog
+
+    box = with_ct.view.form["model"]
+    default = box.value
+    answers = [str(tmp_path / "mine"), ""]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: answers.pop(0))
+    box.value = CHOOSE
+    assert with_ct.view.form.settings.model == str(tmp_path / "mine")
+    assert default in box.choices
+    box.value = CHOOSE
+    assert with_ct.view.form.settings.model == str(tmp_path / "mine")
+    assert answers == []
+
+
+def test_keys_work_from_the_widget_too(with_ct, viewer):
+    bar = with_ct.view.view_bar
+    keys = {name: button.shortcut().toString() for name, button in bar.presets.items()}
+    assert keys == {"Lung": "F2", "Mediastinum": "F3", "Bone": "F4"}
+    assert bar.planes["Sagittal"].shortcut().toString() == "F7"
+    assert bar.overlay.shortcut().toString() == "H"
+
+
+def test_a_retired_widget_leaves_the_viewer_alone(with_ct, viewer, qtbot, fake_segment, phantom):
+    """napari deletes the dock; what still runs must not touch it."""
+    fake_segment.seconds = 0.3
+    with_ct.view.run.click()
+    viewer.window.remove_dock_widget(with_ct)
+    with_ct.deleteLater()
+    qtbot.waitUntil(lambda: fake_segment.closed == 1)
+    qtbot.wait(100)
+    data, arguments, _ = ct_layer(phantom.volume)
+    viewer.add_image(data, **arguments)
+    assert [layer.name for layer in viewer.layers] == ["CT phantom", "CT phantom [1]"]
 
 
 def test_view_bar_follows_keys_and_napari(with_ct, viewer, qtbot):

@@ -52,6 +52,7 @@ def read(path: Paths) -> list[LayerTuple]:
         if volume is None:
             return [(None,)]  # type: ignore[list-item]  # napari's way to say: nothing to add
         layers = [ct_layer(volume)]
+        _tell(volume)
     attach_to_current_viewer()
     return layers
 
@@ -119,6 +120,15 @@ def _ask_window(error: InputError) -> tuple[float, float] | None:
     if window is None:
         raise Cancelled("no window was given")
     return window
+
+
+def _tell(volume: CTVolume) -> None:
+    """Show what the reader had to do, once; the Segment widget keeps showing it."""
+    from napari import current_viewer
+    from napari.utils.notifications import show_info
+
+    if volume.warnings and current_viewer() is not None:
+        show_info("\n".join(f"{volume.case}: {text}" for text in volume.warnings))
 
 
 def _can_ask() -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
 
     from napari_covseg.workflows.segment import SegmentResult
     from napari_covseg.workflows.segment_settings import SegmentSettings
-
-NETWORK_PIXEL_MM = 1.35
-FLIP_VIEWS = {"none": 1, "left-right": 2, "all": 4}
-CPU_SECONDS_PER_MEGAPIXEL_AND_CORE = 1.4
-"""A first guess for a CPU that was never used; after a run its own speed is known."""
 
 _sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
 
@@ -229,14 +223,6 @@ def most_lesion(lungs: NDArray[np.uint8], lesions: NDArray[np.uint8]) -> dict[st
         for name, side in sides.items():
             counts[name][z] = np.count_nonzero(is_lesion & (lungs[z] == side))
     return {name: int(n.argmax()) if n.any() else None for name, n in counts.items()}
-
-
-def network_megapixels(geometry: Geometry, flips: str) -> float:
-    """A volume's work for the default network: its area in network pixels, times the views."""
-    z, y, x = geometry.shape
-    _, y_mm, x_mm = geometry.spacing_mm
-    pixels = z * (y * y_mm / NETWORK_PIXEL_MM) * (x * x_mm / NETWORK_PIXEL_MM)
-    return pixels * FLIP_VIEWS.get(flips, 1) / 1e6
 
 
 def _joined(lungs: NDArray[np.uint8], lesions: NDArray[np.uint8], placement: Placement) -> LabelMap:

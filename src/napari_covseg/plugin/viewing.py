@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from psygnal import Signal
 
-from napari_covseg.domain.labels import Label
 from napari_covseg.plugin.layers import AXES, dress, is_ct, placement_of
 from napari_covseg.plugin.napari_versions import (
     camera_of,
@@ -26,7 +25,8 @@ from napari_covseg.plugin.napari_versions import (
     show_scale_bar,
     unwrapped,
 )
-from napari_covseg.plugin.planes import AXIAL, CORONAL, SAGITTAL, Plane, lps_text, upright
+from napari_covseg.plugin.planes import AXIAL, CORONAL, SAGITTAL, Plane, upright
+from napari_covseg.plugin.readout import readout
 from napari_covseg.plugin.window_level import PRESET_KEYS, PRESETS, Window
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Viewing:
 
     def set_plane(self, plane: Plane) -> None:
         """Show axial, coronal or sagittal slices."""
-        if self.ct is not None:
+        if self.ct is not None and self.viewer.dims.ndim == 3:
             self.viewer.dims.ndisplay = 2
             self.viewer.dims.order = plane.order
 
@@ -262,27 +262,7 @@ class Viewing:
     def readout(self, world: tuple[float, ...]) -> str:
         """HU, label and LPS position at a point in napari's world coordinates; '' outside."""
         layer = self.ct
-        if layer is None or len(world) != 3:
-            return ""
-        index = np.rint(np.asarray(layer.world_to_data(world))).astype(int)
-        if (index < 0).any() or (index >= layer.data.shape).any():
-            return ""
-        z, y, x = (int(i) for i in index)
-        placement = placement_of(layer)
-        assert placement is not None
-        lps = placement.geometry.affine @ (x, y, z, 1)
-        named = [text for text in (self._label_at(world),) if text]
-        position = lps_text((lps[0], lps[1], lps[2]))
-        return "   ".join([f"{float(layer.data[z, y, x]):.0f} HU", *named, position])
-
-    def _label_at(self, world: tuple[float, ...]) -> str:
-        for layer in reversed(self._label_layers()):
-            index = np.rint(np.asarray(layer.world_to_data(world))).astype(int)
-            inside = (index >= 0).all() and (index < layer.data.shape).all()
-            value = int(layer.data[tuple(index)]) if inside and layer.visible else 0
-            if value in Label._value2member_map_ and value:
-                return Label(value).title
-        return ""
+        return "" if layer is None else readout(layer, self._label_layers(), world)
 
     def _write_all(self) -> None:
         if self._hud is None:

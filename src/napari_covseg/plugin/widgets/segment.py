@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,11 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, Q
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress
 from napari_covseg.plugin import preferences
-from napari_covseg.plugin.layers import Placement, ct_layer, is_ct, placement_of, volume_of
+from napari_covseg.plugin.expected_time import duration, expected_seconds, learn
+from napari_covseg.plugin.layers import Placement, is_ct, placement_of, volume_of
 from napari_covseg.plugin.session import (
-    CPU_SECONDS_PER_MEGAPIXEL_AND_CORE,
     Case,
     Segmented,
-    network_megapixels,
-    phantom_steps,
     remeasured_steps,
     saved_steps,
     segmented_steps,
@@ -35,13 +33,11 @@ from napari_covseg.plugin.session import (
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.segment_view import SegmentView
 from napari_covseg.plugin.worker import Callbacks, Runner
-from napari_covseg.plugin.workspace import PLUGIN
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_covseg.domain.volume import CTVolume
     from napari_covseg.models.device import Device
 
 REMEASURE_AFTER_MS = 800
@@ -55,8 +51,11 @@ class SegmentWidget(QWidget):
         self.viewing = viewing_of(napari_viewer)
         self.session = session_of(napari_viewer)
         self.ct = ComboBox(name="ct", label="CT", choices=self._cts, tooltip="The CT to segment")
-        self.view = SegmentView(self.viewing, self.ct, preferences.load_settings())
-        self._runner, self._measurer, self._saver = Runner(), Runner(), Runner()
+        settings = preferences.load_settings()
+        self.view = SegmentView(napari_viewer, self.ct, settings)
+        self._runner, self._measurer = Runner(), Runner()
+        self._saver = Runner()
+        self._retired = False
         self._device: Device | None = None
         self._requested = ""
         self._started = 0.0
@@ -81,9 +80,6 @@ class SegmentWidget(QWidget):
         view.go_to_most.clicked.connect(lambda: self.go_to_side("Both"))
         view.table.side_clicked.connect(self.go_to_side)
         view.save.clicked.connect(self.save)
-        view.open_sample.clicked.connect(self.open_sample)
-        view.open_folder.clicked.connect(self.open_folder)
-        view.open_file.clicked.connect(self.open_file)
         view.device.found.connect(self._on_device)
         view.form.changed.connect(self._on_settings)
         self._remeasure.timeout.connect(self._measure_again)
@@ -92,6 +88,8 @@ class SegmentWidget(QWidget):
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
         self.viewing.changed.connect(self._show_view_state)
+        # napari deletes docks without closing their widgets.
+        self.destroyed.connect(partial(SegmentWidget.retire, self))
 
     def showEvent(self, event: Any) -> None:
         """Look for the device when the widget is first seen."""
@@ -101,10 +99,16 @@ class SegmentWidget(QWidget):
 
     def closeEvent(self, event: Any) -> None:
         """Stop what runs; its result would have nowhere to go."""
+        self.retire()
+        super().closeEvent(event)
+
+    def retire(self, *_: Any) -> None:
+        """Stop everything; from now on nothing here may touch a Qt object."""
+        self._retired = True
         for runner in (self._runner, self._measurer, self._saver):
             runner.abandon()
         self.view.device.stop()
-        super().closeEvent(event)
+        self.view.empty.stop()
 
     # What the user does
 
@@ -157,7 +161,7 @@ class SegmentWidget(QWidget):
     def save_to(self, folder: Path) -> None:
         """Write label map and JSON into ``folder``; asks before replacing files."""
         case = self.session.case_of(self.ct.value)
-        if case is None:
+        if case is None or self._saver.busy:
             return
         name = case.shown.result.labels.case or "case"
         target = folder / f"{name}_labels.nii.gz"
@@ -174,44 +178,6 @@ class SegmentWidget(QWidget):
             ),
         )
 
-    def open_sample(self) -> None:
-        """Open the synthetic CT; it is drawn in a thread, since that takes seconds."""
-        self.view.empty.show_busy(True)
-        self._saver.start(
-            phantom_steps,
-            Callbacks(
-                progress=lambda step: None,
-                result=self._on_sample,
-                error=self._tell,
-                cancelled=lambda: None,
-            ),
-        )
-
-    def _on_sample(self, volume: CTVolume) -> None:
-        self.view.empty.show_busy(False)
-        data, arguments, _ = ct_layer(volume)
-        self.viewer.add_image(data, **arguments)
-
-    def open_folder(self) -> None:
-        """Open a DICOM folder."""
-        start = preferences.load_text("folders/open", str(Path.home()))
-        self._open(QFileDialog.getExistingDirectory(self, "Open a CT: DICOM folder", start))
-
-    def open_file(self) -> None:
-        """Open a CT file."""
-        start = preferences.load_text("folders/open", str(Path.home()))
-        kinds = "CT (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.zip);;All files (*)"
-        self._open(QFileDialog.getOpenFileName(self, "Open a CT", start, kinds)[0])
-
-    def _open(self, path: str) -> None:
-        if not path:
-            return
-        preferences.save_text("folders/open", str(Path(path).parent))
-        try:
-            self.viewer.open(path, plugin=PLUGIN)
-        except CovsegError as error:
-            show_error(str(error))
-
     # What comes back
 
     def _on_progress(self, step: Progress) -> None:
@@ -221,9 +187,12 @@ class SegmentWidget(QWidget):
         self.view.show_running(False)
         if layer not in self.viewer.layers:
             return
-        self._learn_speed(layer, time.monotonic() - self._started)
-        self.session.show(layer, segmented)
         known = placement_of(layer)
+        if known is not None and self._device is not None:
+            flips = segmented.result.provenance.get("settings", {}).get("flips", "none")
+            seconds = time.monotonic() - self._started
+            learn(known.geometry, flips, self._device.title, seconds)
+        self.session.show(layer, segmented)
         fresh = [w for w in segmented.result.warnings if known is None or w not in known.warnings]
         if fresh:
             show_warning("\n".join(fresh))
@@ -252,9 +221,17 @@ class SegmentWidget(QWidget):
 
     def _on_device(self, device: Device | None) -> None:
         self._device = device
+        if device is not None:
+            self.view.form.offer("device", ("auto", "cpu", device.name))
         self._refresh()
 
     def _on_settings(self) -> None:
+        if self.view.form.wants_folder:
+            start = preferences.load_text("folders/model", str(Path.home()))
+            chosen = QFileDialog.getExistingDirectory(self, "Folder with a model", start)
+            preferences.save_text("folders/model", chosen or start)
+            self.view.form.take_folder(chosen)
+            return
         requested = self.view.form.settings.device
         if requested != self._requested:
             self.look(requested)
@@ -268,7 +245,8 @@ class SegmentWidget(QWidget):
 
     def jobs_running(self) -> bool:
         """Whether anything is being computed, measured or saved."""
-        return any(r.busy for r in (self._runner, self._measurer, self._saver))
+        runners = (self._runner, self._measurer, self._saver)
+        return any(runner.busy for runner in runners)
 
     # What the viewer and the session tell
 
@@ -276,12 +254,16 @@ class SegmentWidget(QWidget):
         return [(layer.name, layer) for layer in self.viewer.layers if is_ct(layer)]
 
     def _on_layers(self, event: Any) -> None:
+        if self._retired:
+            return
         self.ct.reset_choices()
         if event.type == "inserted" and is_ct(event.value):
             self.ct.value = event.value
         self._refresh()
 
     def _on_session(self) -> None:
+        if self._retired:
+            return
         case = self.session.case_of(self.ct.value)
         if case is not None and case.stale:
             self._remeasure.start()
@@ -311,6 +293,8 @@ class SegmentWidget(QWidget):
         self._show_view_state()
 
     def _show_view_state(self) -> None:
+        if self._retired:
+            return
         self.view.view_bar.show_state(self.viewing.plane.name, self.viewing.overlay_shown())
 
     def _run_text(self, placement: Placement | None) -> str:
@@ -320,16 +304,9 @@ class SegmentWidget(QWidget):
             return f"Segment on {self._device.title}"
         if placement is None:
             return "Segment on CPU"
-        work = network_megapixels(placement.geometry, self.view.form.settings.flips)
-        rate = preferences.load_rate(self._device.title) or first_guess()
-        return f"Segment on CPU, about {duration(work * rate)}"
-
-    def _learn_speed(self, layer: Image, seconds: float) -> None:
-        placement = placement_of(layer)
-        if self._device is None or placement is None:
-            return
-        work = network_megapixels(placement.geometry, self.view.form.settings.flips)
-        preferences.save_rate(self._device.title, seconds / work)
+        flips = self.view.form.settings.flips
+        seconds = expected_seconds(placement.geometry, flips, self._device.title)
+        return f"Segment on CPU, about {duration(seconds)}"
 
     def _may_replace(self, layer: Image) -> bool:
         case = self.session.case_of(layer)
@@ -341,17 +318,3 @@ class SegmentWidget(QWidget):
         buttons = QMessageBox.StandardButton
         answer = QMessageBox.question(self, "napari-covseg", question, buttons.Yes | buttons.No)
         return bool(answer == buttons.Yes)
-
-
-def first_guess() -> float:
-    """Seconds per million network pixels on a CPU that was never used."""
-    return CPU_SECONDS_PER_MEGAPIXEL_AND_CORE / max(1, (os.cpu_count() or 2))
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it: ``8 s``, ``40 s``, ``3 min``."""
-    if seconds < 10:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 90:
-        return f"{5 * round(seconds / 5)} s"
-    return f"{round(seconds / 60)} min"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -20,20 +21,22 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_covseg.plugin.session import Case
-from napari_covseg.plugin.viewing import Viewing
+from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.device_line import DeviceLine
 from napari_covseg.plugin.widgets.legend import Legend
+from napari_covseg.plugin.widgets.opening import Opening
 from napari_covseg.plugin.widgets.options import SettingsForm
 from napari_covseg.plugin.widgets.results_table import ResultsTable
 from napari_covseg.plugin.widgets.view_bar import ViewBar
 
 if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
     from napari_covseg.domain.progress import Progress
     from napari_covseg.plugin.layers import Placement
     from napari_covseg.workflows.segment_settings import SegmentSettings
 
 NOTICE = "Research use only. Not a medical device."
-EMPTY = "Open a CT: File > Open Folder, or try the sample."
 _FOLD = "QPushButton { background: transparent; text-align: left; padding: 4px 2px; }"
 _PRIMARY = """
 QPushButton { background: #2566c8; color: white; font-weight: 600; padding: 9px;
@@ -47,7 +50,7 @@ QPushButton:disabled { background: #5c6470; color: #c8ccd2; }
 class SegmentView(QWidget):
     """Top to bottom: the button, the CT, its result, the view, options, and the notice."""
 
-    def __init__(self, viewing: Viewing, ct: Any, settings: SegmentSettings) -> None:
+    def __init__(self, viewer: Viewer, ct: Any, settings: SegmentSettings) -> None:
         from napari_covseg.models.zoo import available
 
         super().__init__()
@@ -58,14 +61,12 @@ class SegmentView(QWidget):
         self.running = _Running()
         self.cancel = self.running.cancel
         self.ct = ct
-        self.empty = _Empty()
-        self.open_sample, self.open_folder = self.empty.sample, self.empty.folder
-        self.open_file = self.empty.file
+        self.empty = Opening(viewer)
         self.warnings = _paragraph("")
         self.result = _Result()
         self.table = self.result.table
         self.go_to_most, self.save = self.result.go_to_most, self.result.save
-        self.view_bar = ViewBar(viewing)
+        self.view_bar = ViewBar(viewing_of(viewer))
         self.form = SettingsForm(settings, available())
         self.device = DeviceLine()
         self.notice = _paragraph(f"<small>{NOTICE}</small>")
@@ -96,7 +97,25 @@ class SegmentView(QWidget):
         for part in (self.run, self.running, scroll, self.notice):
             outer.addWidget(part)
         outer.setStretchFactor(scroll, 1)
+        self._order_tabs()
         self.show_running(False)
+
+    def _order_tabs(self) -> None:
+        """From top to bottom, as it is read; Qt goes by when a part was made."""
+        stops = [
+            self.run,
+            self.cancel,
+            self.ct.native,
+            *(self.empty.folder, self.empty.file, self.empty.sample),
+            *(self.table, self.go_to_most, self.save),
+            *self.view_bar.presets.values(),
+            *self.view_bar.planes.values(),
+            self.view_bar.overlay,
+            self.options.toggleButton(),
+            *(box.native for box in self.form),
+        ]
+        for before, after in pairwise(stops):
+            self.setTabOrder(before, after)
 
     def show_ct(self, placement: Placement | None, run_text: str) -> None:
         """A CT is chosen, or none (then what to do is said instead)."""
@@ -201,29 +220,6 @@ class _Running(QWidget):
         self.bar.setRange(0, step.total if known else 0)
         if known:
             self.bar.setValue(step.done)
-
-
-class _Empty(QWidget):
-    """What to do when no CT is open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = QPushButton("Open CT folder…")
-        self.file = QPushButton("Open CT file…")
-        self.sample = QPushButton("Try the sample")
-        self.folder.setToolTip("A folder of DICOM files")
-        self.file.setToolTip("NIfTI, NRRD, MetaImage, a DICOM file or a zip of DICOM files")
-        self.sample.setToolTip("A synthetic chest CT that comes with the plugin")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 8, 0, 8)
-        layout.addWidget(_paragraph(EMPTY))
-        for button in (self.folder, self.file, self.sample):
-            layout.addWidget(button)
-
-    def show_busy(self, busy: bool) -> None:
-        """The sample is being drawn."""
-        self.sample.setEnabled(not busy)
-        self.sample.setText("Drawing the sample…" if busy else "Try the sample")
 
 
 class _Result(QWidget):

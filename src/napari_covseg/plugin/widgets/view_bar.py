@@ -51,9 +51,11 @@ class ViewBar(QWidget):
         self.overlay.setVisible(overlay_shown is not None)
         text = "Hide overlay" if overlay_shown else "Show overlay"
         self.overlay.setText(f"{text}  ({OVERLAY_KEY})")
+        self.overlay.setShortcut(OVERLAY_KEY)  # a new text takes it away
 
 
 def _button(name: str, tip: str, key: str) -> QPushButton:
     button = QPushButton(f"{name}  ({key})")
-    button.setToolTip(f"{tip} Key on the picture: {key}.")
+    button.setToolTip(f"{tip} Key: {key}.")
+    button.setShortcut(key)
     return button
