@@ -33,6 +33,7 @@ def test_files_and_json_of_one_input(scan, model_folder, tmp_path, capsys):
     (result,) = printed["results"]
     assert result["case"] == "scan"
     assert result["provenance"]["model"]["name"] == "tiny"
+    assert result["provenance"]["settings"]["model"] == "tiny"  # not the folder's path
     assert result["labels_path"] == str(tmp_path / "scan_labels.nii.gz")
     assert sorted(os.listdir(tmp_path)) == ["scan.json", "scan_labels.nii.gz"]
     on_disk = json.loads((tmp_path / "scan.json").read_text())
@@ -46,7 +47,7 @@ def test_files_and_json_of_one_input(scan, model_folder, tmp_path, capsys):
 def test_table_of_one_input(scan, model_folder, tmp_path, capsys):
     assert main(command(scan, model_folder, tmp_path)) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"scan: {tmp_path / 'scan_labels.nii.gz'}, {tmp_path / 'scan.json'}"
+    assert out[0] == f"{scan.name}: {tmp_path / 'scan_labels.nii.gz'}, {tmp_path / 'scan.json'}"
     assert [line.split()[0] for line in out[2:5]] == ["Right", "Left", "Both"]
 
 

@@ -54,6 +54,19 @@ def test_what_is_wrong_is_said(change, words):
     assert all(w.endswith(".") for w in warnings)
 
 
+def test_very_unequal_lungs_are_told():
+    labels = ellipsoids()
+    middle = slice(26, 54)
+    part = labels[middle].copy()
+    labels[(labels == Label.RIGHT_LUNG)] = 0
+    labels[middle][:, :, :42][part[:, :, :42] == Label.RIGHT_LUNG] = Label.RIGHT_LUNG
+    labels[:, :45][labels[:, :45] == Label.RIGHT_LUNG] = 0
+    labels[:, 58:][labels[:, 58:] == Label.RIGHT_LUNG] = 0
+    (warning,) = check(*case(labels))
+    assert warning.startswith("The left lung found is ")
+    assert "the right one is small or opaque" in warning
+
+
 def test_small_lungs():
     warnings = check(*case(ellipsoids(), spacing=(1.5, 0.9, 0.9)))
     assert any("little for an adult" in w for w in warnings)

@@ -59,6 +59,9 @@ def test_changed_weights_are_refused(card: Path) -> None:
         ("classes", ["background", "lung"], "classes"),
         ("arguments", {"channels": [4, 8]}, "do not fit network"),
         ("arguments", {"depth": 3}, "do not fit network"),
+        ("architecture", ["unet2d"], "is not known"),
+        ("recipe", RECIPE.to_dict() | {"multiple": 0}, "not a readable model card"),
+        ("recipe", RECIPE.to_dict() | {"pixel_mm": 0.0}, "not a readable model card"),
     ],
 )
 def test_a_card_for_something_else_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from napari_covseg.domain.errors import Cancelled, CovsegError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rich.progress import Progress as Bars
 
     from napari_covseg.domain.progress import Progress
     from napari_covseg.quantify.volumes import Measurements
@@ -95,12 +98,40 @@ def volumes_table(measurements: Measurements) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str], Callable[[Progress], None]]]:
-    """Bars on standard error; hands out ``start(name)``, which gives a bar's ``report(step)``.
+class ProgressBars:
+    """Bars on standard error, for several inputs at once."""
 
-    Nothing is drawn where standard error is not a terminal.
-    """
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str) -> Callable[[Progress], None]:
+        """A new bar's ``report(step)``."""
+        task = self._bars.add_task("", name=name, total=None)
+        current = ""
+
+        def report(step: Progress) -> None:
+            nonlocal current
+            if step.message != current:
+                current = step.message
+                self._bars.reset(task, total=step.total, description=step.message, name=name)
+            self._bars.update(task, completed=step.done, total=step.total)
+            if step.message == "done":
+                self._bars.remove_task(task)
+
+        return report
+
+    def aside(self, write: Callable[[], None]) -> None:
+        """Call ``write``, which prints, with no bar in the way."""
+        with self._lock:
+            self._bars.stop()
+            write()
+            self._bars.start()
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressBars]:
+    """`ProgressBars` on standard error; nothing is drawn where that is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -114,22 +145,7 @@ def progress_bars() -> Iterator[Callable[[str], Callable[[Progress], None]]]:
         console=Console(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),
+        redirect_stdout=False,
     )
-
-    def start(name: str) -> Callable[[Progress], None]:
-        task = bars.add_task("", name=name, total=None)
-        current = ""
-
-        def report(step: Progress) -> None:
-            nonlocal current
-            if step.message != current:
-                current = step.message
-                bars.reset(task, total=step.total, description=step.message, name=name)
-            bars.update(task, completed=step.done, total=step.total)
-            if step.message == "done":
-                bars.remove_task(task)
-
-        return report
-
     with bars:
-        yield start
+        yield ProgressBars(bars)

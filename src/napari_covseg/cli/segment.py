@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.output import (
+    ProgressBars,
     complain,
     exit_code,
     one_line,
@@ -110,9 +111,11 @@ class _CaseNames:
 
 @dataclass(frozen=True)
 class _Outcome:
-    job: _Job
-    done: SegmentFileResult | None
-    error: BaseException | None
+    """What came of an input: its entry in the JSON, or its error. Holds no volume."""
+
+    path: Path
+    entry: dict[str, Any] | None = None
+    error: BaseException | None = None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -123,29 +126,14 @@ def run(args: argparse.Namespace) -> int:
     _check_model_and_device(settings)
     names = _CaseNames()
     outcomes = _run_all(_jobs(args.inputs, names), names, args, settings)
-    worst = 0
-    for outcome in outcomes:
-        if outcome.error is not None:
-            complain(f"covseg: {one_line(outcome.error)}")
-            worst = max(worst, exit_code(outcome.error))
-        elif outcome.done is not None and not args.json:
-            _print_result(outcome.done)
+    failed = [(o.path, o.error) for o in outcomes if o.error is not None]
     if args.json:
-        print_json(
-            {
-                "results": [_as_json(o) for o in outcomes if o.done is not None],
-                "errors": [
-                    {
-                        "input": str(o.job.path),
-                        "error": one_line(o.error),
-                        "exit_code": exit_code(o.error),
-                    }
-                    for o in outcomes
-                    if o.error is not None
-                ],
-            }
-        )
-    return worst
+        errors = [
+            {"input": str(path), "error": one_line(error), "exit_code": exit_code(error)}
+            for path, error in failed
+        ]
+        print_json({"results": [o.entry for o in outcomes if o.entry], "errors": errors})
+    return max((exit_code(error) for _, error in failed), default=0)
 
 
 def _check_model_and_device(settings: SegmentSettings) -> None:
@@ -171,7 +159,7 @@ def _jobs(inputs: Sequence[str], names: _CaseNames) -> list[_Job]:
             jobs.append(_Job(Path(text), error=error))
             continue
         for path in paths:
-            if any(job.path == path for job in jobs):
+            if any(job.path.resolve() == path.resolve() for job in jobs):
                 continue
             has_name = not (path.is_dir() or is_dicom(path))
             jobs.append(_Job(path, names.claim(case_name(path)) if has_name else None))
@@ -182,15 +170,21 @@ def _run_all(
     jobs: list[_Job], names: _CaseNames, args: argparse.Namespace, settings: SegmentSettings
 ) -> list[_Outcome]:
     stop = threading.Event()
-    with progress_bars() as start:
+    with progress_bars() as bars:
 
         def work(job: _Job) -> _Outcome:
-            if job.error is not None:
-                return _Outcome(job, None, job.error)
             try:
-                return _Outcome(job, _run_one(job, names, args, settings, start, stop), None)
-            except Exception as error:
-                return _Outcome(job, None, error)
+                if job.error is not None:
+                    raise job.error
+                done = _run_one(job, names, args, settings, bars, stop)
+            except Exception as problem:
+                error = problem
+                if not stop.is_set():
+                    bars.aside(lambda: complain(f"covseg: {one_line(error)}"))
+                return _Outcome(job.path, error=error)
+            if not args.json:
+                bars.aside(lambda: _print_result(job, done))
+            return _Outcome(job.path, entry=_as_json(job, done))
 
         if args.jobs == 1 or len(jobs) == 1:
             return [work(job) for job in jobs]
@@ -209,14 +203,14 @@ def _run_one(
     names: _CaseNames,
     args: argparse.Namespace,
     settings: SegmentSettings,
-    start: Callable[[str], Callable[[Progress], None]],
+    bars: ProgressBars,
     stop: threading.Event,
 ) -> SegmentFileResult:
     from napari_covseg.workflows.segment import segment_file
 
     if stop.is_set():
         raise Cancelled("cancelled")
-    report = start(job.path.name)
+    report = bars(job.path.name)
     steps = segment_file(
         job.path,
         args.output,
@@ -238,19 +232,18 @@ def _run_one(
         report(Progress(1, 1, "done"))
 
 
-def _print_result(done: SegmentFileResult) -> None:
-    print(f"{done.report['case']}: {done.labels_path}, {done.json_path}")
+def _print_result(job: _Job, done: SegmentFileResult) -> None:
+    print(f"{job.path.name}: {done.labels_path}, {done.json_path}")
     print(volumes_table(done.result.measurements))
     for warning in done.result.warnings:
         print(f"warning: {warning}")
-    print()
+    print(flush=True)
 
 
-def _as_json(outcome: _Outcome) -> dict[str, Any]:
-    assert outcome.done is not None
+def _as_json(job: _Job, done: SegmentFileResult) -> dict[str, Any]:
     return {
-        "input": str(outcome.job.path),
-        "labels_path": str(outcome.done.labels_path),
-        "json_path": str(outcome.done.json_path),
-        **outcome.done.report,
+        "input": str(job.path),
+        "labels_path": str(done.labels_path),
+        "json_path": str(done.json_path),
+        **done.report,
     }

@@ -16,7 +16,7 @@ BODY_HU = -300
 LUNG_HU = (-930, -600)
 MARGIN_MM = 12.0
 SEARCH_MM = 4.0
-MIN_FIELD_MM = 40.0
+MIN_FIELD_MM, MAX_FIELD_MM = 40.0, 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,11 @@ def _check_axial(height: int, width: int, y_mm: float, x_mm: float) -> None:
             raise InputError(
                 f"expected axial slices of a chest, got a {plane} slab only {count * mm:.0f} mm "
                 "thick: choose an axial series, or check the pixel size in the file"
+            )
+        if count * mm > MAX_FIELD_MM:
+            raise InputError(
+                f"slices of {count} pixels of {mm:g} mm are {count * mm / 1000:.1f} m wide: "
+                "check the pixel size in the file"
             )
 
 

@@ -16,6 +16,8 @@ THICK_SLICE_MM = 10.0
 # Lung on this many mm2 of a face of the volume, or this share of its largest slice, is cut off.
 CUT_MM2, CUT_SHARE = 2000.0, 0.15
 PADDING_HU = -1024
+UNEQUAL = 5.0
+"""Air-filled lungs more unequal than this are worth a look."""
 SAMPLE = 2_000_000
 
 
@@ -62,7 +64,17 @@ def _missing_side(labels: LabelMap) -> list[str]:
     for side, other in ((Label.LEFT_LUNG, "left"), (Label.RIGHT_LUNG, "right")):
         if not (labels.labels == side).any():
             return [f"No air-filled {other} lung was found: it may be opaque, absent, or missed."]
-    return []
+    left, right = (
+        sum(int(np.count_nonzero(plane == side)) for plane in labels.labels)
+        for side in (Label.LEFT_LUNG, Label.RIGHT_LUNG)
+    )
+    if max(left, right) < UNEQUAL * min(left, right):
+        return []
+    small, large = ("left", "right") if left < right else ("right", "left")
+    return [
+        f"The {large} lung found is {max(left, right) / min(left, right):.0f} times the {small}: "
+        f"the {small} one is small or opaque, or lung was missed or put on the wrong side."
+    ]
 
 
 def _density(volume: CTVolume, lung: NDArray[np.bool_]) -> list[str]:

@@ -12,6 +12,7 @@ from scipy import ndimage
 from napari_covseg.domain.labels import Label, NetworkClass
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
+from napari_covseg.inference.outside import without_outside_air
 from napari_covseg.preprocess.coarse import CoarseGrid
 from napari_covseg.preprocess.sides import split_sides
 
@@ -60,8 +61,8 @@ def _side_field(classes: Labels, volume: CTVolume) -> tuple[CoarseGrid, Labels]:
     if not coarse.any():
         grid = CoarseGrid.of(classes.shape, spacing, target_mm=0.0)
         coarse = classes > NetworkClass.BACKGROUND
-    kept = sensible_bodies(coarse, grid.spacing_mm)
     hu = grid.take(volume.hu)
+    kept = sensible_bodies(without_outside_air(coarse, hu), grid.spacing_mm)
     tissue = (hu > SOFT_HU[0]) & (hu < SOFT_HU[1])
     sides = split_sides(kept, grid.spacing_mm, tissue=tissue)
     return grid, _spread(sides, coarse, grid.spacing_mm)

@@ -102,8 +102,10 @@ class _Runner:
     def __call__(self, hu: NDArray) -> NDArray[np.uint8]:
         """``(n, y, x)`` HU to ``(n, y, x)`` classes."""
         with torch.inference_mode(), _repeatable():
-            slices = torch.from_numpy(np.ascontiguousarray(hu)).to(self.device.name)
-            pixels = to_network(slices, self.frame, self.model.recipe)
+            # MPS has no antialiased resampling in many versions of torch: it gets small pixels.
+            first = "cpu" if self.device.kind == "mps" else self.device.name
+            slices = torch.from_numpy(np.ascontiguousarray(hu)).to(first)
+            pixels = to_network(slices, self.frame, self.model.recipe).to(self.device.name)
             share = self._probabilities(pixels.contiguous(memory_format=torch.channels_last))
             height, width = self.frame.size
             return to_classes(share[..., :height, :width], self.frame.native).cpu().numpy()

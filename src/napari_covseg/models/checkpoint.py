@@ -62,7 +62,7 @@ def read_checkpoint(card_path: Path) -> Model:
         raise ModelError(f"{missing}: not found; a model is a card (.json) and weights") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{name}: not a readable model card; export the model again") from error
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(f"{name}: network '{architecture}' is not known (known: {known})")
     if classes != class_names():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 
@@ -114,6 +113,4 @@ def _mps() -> Device:
 
     if not torch.backends.mps.is_available():
         raise UsageError("no Apple graphics (MPS) can be used; choose --device auto or cpu")
-    # What MPS lacks must run on the CPU instead of failing.
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     return Device("mps", "Apple graphics (MPS)")

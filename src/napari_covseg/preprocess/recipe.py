@@ -22,11 +22,20 @@ class AxialRecipe:
         Hounsfield units that become -1 and 1; what lies outside is clipped.
     multiple
         Height and width the network takes are multiples of this (padded with -1, air).
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive or the window is empty.
     """
 
     pixel_mm: float = 1.35
     window_hu: tuple[float, float] = (-1350.0, 150.0)
     multiple: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.pixel_mm > 0 or self.multiple < 1 or not self.window_hu[0] < self.window_hu[1]:
+            raise ValueError(f"not a usable recipe: {self}")
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> AxialRecipe:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg import __version__
-from napari_covseg.domain.errors import ResourceError, UsageError
+from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.workflows.segment_settings import SegmentSettings
@@ -111,7 +113,10 @@ def segment_file(
     yield Progress(0, 1, f"reading {Path(path).name}")
     with _memory():
         volume = read_volume(Path(path), series=series, window=window)
-    result = yield from segment(volume, settings)
+    try:
+        result = yield from segment(volume, settings)
+    except (InputError, ResourceError) as error:
+        raise type(error)(f"{Path(path).name}: {error}") from error
     name = volume.case if name_case is None else name_case(volume.case)
     yield Progress(0, 1, f"writing {name}_labels.nii.gz")
     return write_result(result, output, name)
@@ -133,7 +138,10 @@ def write_result(result: SegmentResult, output: Path, case: str) -> SegmentFileR
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_file(json_path) as file:
         # Inside, so that the JSON gets its name only when the label map has its own.
+        # On the disk before that, so that a full one is noticed in time.
         file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
         write_labels(result.labels, labels_path)
     return SegmentFileResult(result, labels_path, json_path, report)
 
@@ -158,7 +166,8 @@ def _provenance(
         "software_version": __version__,
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         "device": {"name": device.name, "title": device.title, "precision": device.precision},
-        "settings": asdict(settings),
+        # The model's name, not the path it may have been given by: paths can name people.
+        "settings": {**asdict(settings), "model": model.name},
         "input": {
             "format": volume.source,
             "sha256": input_hash(volume),
@@ -181,22 +190,24 @@ def input_hash(volume: CTVolume) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make an output folder.
+    """Make an output folder, and see that it can be written to before hours are spent.
 
     Raises
     ------
     UsageError
         If a file has that name.
     ResourceError
-        If it cannot be made.
+        If it cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except FileExistsError as error:
         raise UsageError(f"{folder.name}: is a file; --output expects a folder") from error
     except OSError as error:
         raise ResourceError(
-            f"{folder.name}: this folder cannot be made ({error.strerror}); choose another"
+            f"{folder.name}: this folder cannot be written to ({error.strerror}); choose another"
         ) from error
 
 
