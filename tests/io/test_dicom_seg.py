@@ -138,6 +138,41 @@ def test_a_label_map_says_what_segments_are(tmp_path):
     assert set(np.unique(read_dicom_seg(path, raw=True).labels)) == {1, 2}
 
 
+def test_lesions_stay_on_lungs_whatever_their_numbers(tmp_path):
+    # In x: 0..13 mm; each segment from its start on, so that all overlap.
+    starts = {"Consolidation": 10, "GGO": 7, "Infection": 5, "Left lung": 2, "Lungs": 0}
+    for order in (list(starts), list(reversed(starts))):
+        x = [starts[title] for title in order]
+        path = _segmentation(
+            tmp_path, ORIENTATIONS[0], order, lambda p, s, x=x: p[..., 0] >= p[..., 0].min() + x[s]
+        )
+        labels = read_dicom_seg(path)
+        row = labels.labels[0, 0].tolist()
+        assert row[:10] == [6, 6, 1, 1, 1, 5, 5, 3, 3, 3]
+        # GGO and consolidation contradict each other: the later number stays, and it is told.
+        later = Label.GGO if order[-1] == "Lungs" else Label.CONSOLIDATION
+        assert row[10:] == [int(later)] * 4
+        voxels = 4 * labels.labels[:, :, 0].size
+        assert labels.warnings == (
+            f"segments overlap in {voxels} voxels: the later segment was kept there",
+        )
+
+
+def test_only_contradictions_are_warned_of(tmp_path):
+    def whole(points, segment):
+        return np.ones(points.shape[:-1], bool)
+
+    agreeing = _segmentation(tmp_path, ORIENTATIONS[0], ["GGO", "Left lung", "Lungs"], whole)
+    labels = read_dicom_seg(agreeing)
+    assert (labels.labels == Label.GGO).all()
+    assert labels.warnings == ()
+    both = _segmentation(tmp_path, ORIENTATIONS[0], ["Right lung", "Left lung"], whole)
+    labels = read_dicom_seg(both)
+    assert (labels.labels == Label.LEFT_LUNG).all()
+    assert "segments overlap in 560 voxels" in labels.warnings[0]
+    assert "segments overlap in 560 voxels" in read_dicom_seg(both, raw=True).warnings[0]
+
+
 def test_a_zip_with_one_segmentation(tmp_path):
     path = _segmentation(tmp_path, ORIENTATIONS[0], ["GGO"], lambda p, s: p[..., 0] > 0)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Geometry
-from napari_covseg.domain.labels import Label
+from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.dicom_files import Member, open_members, quiet_pydicom, starts_as_dicom
 from napari_covseg.io.dicom_syntax import syntax_name
@@ -48,6 +48,13 @@ _LESIONS = (
     ({"pneumonia"}, Label.INFECTION),
     ({"covid", "lesion"}, Label.INFECTION),
 )
+_RIVALS = {
+    Label.LEFT_LUNG: Label.RIGHT_LUNG,
+    Label.RIGHT_LUNG: Label.LEFT_LUNG,
+    Label.GGO: Label.CONSOLIDATION,
+    Label.CONSOLIDATION: Label.GGO,
+}
+"""What a voxel cannot be at once; any other two agree, the more particular of them says more."""
 
 
 def is_dicom_seg(path: str | Path) -> bool:
@@ -67,9 +74,10 @@ def read_dicom_seg(
 ) -> LabelMap:
     """The segments of a DICOM SEG as labels on its own grid, in canonical orientation.
 
-    Fractional segments count from `PRESENT_FROM`, with a warning. Where segments overlap the later
-    one wins, with a warning that counts the voxels. Slices the SEG leaves out are background. The
-    case is the pseudonym of the CT series the SEG was made for.
+    Fractional segments count from `PRESENT_FROM`, with a warning. Lesions win over the lungs they
+    lie in, a side over both lungs, GGO and consolidation over infection. Where segments contradict
+    each other the later one wins, with a warning that counts the voxels. Slices the SEG leaves out
+    are background. The case is the pseudonym of the CT series the SEG was made for.
 
     Parameters
     ----------
@@ -93,7 +101,7 @@ def read_dicom_seg(
         names = _names(dataset)
         values, notes = _values(dataset, names, label_map, raw, path.name)
         segmentation = _as_segmentation(dataset, path.name)
-        return _painted(segmentation, values, notes, path.name)
+        return _painted(segmentation, values, notes, path.name, raw)
 
 
 def segment_names(path: str | Path) -> dict[int, str]:
@@ -216,15 +224,21 @@ def _as_segmentation(dataset: Dataset, name: str) -> Any:
         raise InputError(f"{name}: the segmentation is damaged or incomplete") from None
 
 
-def _painted(segmentation: Any, values: Mapping[int, int], notes: list[str], name: str) -> LabelMap:
+def _painted(
+    segmentation: Any, values: Mapping[int, int], notes: list[str], name: str, raw: bool
+) -> LabelMap:
     labels: NDArray[np.uint8] | None = None
     affine = np.eye(4)
     overlap = 0
-    for number in sorted(values):
+    for number in sorted(values) if raw else _general_first(values):
         mask, affine = _mask(segmentation, number, name)
         if labels is None:
             labels = np.zeros(mask.shape, dtype=np.uint8)
-        overlap += int(np.count_nonzero(labels[mask]))
+        covered = labels[mask]
+        if raw:
+            overlap += int(np.count_nonzero(covered))
+        elif rival := _RIVALS.get(Label(values[number])):
+            overlap += int(np.count_nonzero(covered == rival))
         labels[mask] = values[number]
     if labels is None:
         raise InputError(f"{name}: no segment was chosen")
@@ -234,6 +248,16 @@ def _painted(segmentation: Any, values: Mapping[int, int], notes: list[str], nam
         voxels = "1 voxel" if overlap == 1 else f"{overlap} voxels"
         notes.append(f"segments overlap in {voxels}: the later segment was kept there")
     return _label_map(segmentation, labels, native_geometry(name, labels.shape, affine), notes)
+
+
+def _general_first(values: Mapping[int, int]) -> list[int]:
+    """Segment numbers in the order to paint them, so that the most particular label stays."""
+
+    def rank(number: int) -> tuple[bool, bool, int]:
+        label = values[number]
+        return label in LESION_LABELS, label not in (Label.LUNG, Label.INFECTION), number
+
+    return sorted(values, key=rank)
 
 
 def _label_map(
