@@ -40,7 +40,7 @@ docs: libs $(VENV)/.installed-dev
 	$(BIN)/python tools/cli_reference.py docs/reference/cli.md
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 train: $(VENV)/.installed-all
