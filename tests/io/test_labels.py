@@ -1,6 +1,7 @@
 """Label files: whose numbers they are, and what a file looks like."""
 
 import json
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.geometry import ras_to_lps
 from napari_covseg.domain.labels import Label
 from napari_covseg.io import is_label_file, parse_label_map, read_labels
+from napari_covseg.io.label_schemes import apply_label_map
 from napari_covseg.io.labels import label_case_name
 
 RAS = ras_to_lps(GRIDS["canonical"].affine)
@@ -129,6 +131,49 @@ def test_our_results_keep_our_scheme_beside_a_dataset(tmp_path):
 def test_other_spellings_of_dataset_json(tmp_path, scheme):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": scheme}))
     assert values_of(read_labels(save(tmp_path / "c.nii", [0, 1, 2]))) == [0, 6, 5]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_innermost_region_of_a_dataset_counts(tmp_path, turned):
+    scheme = {"background": 0, "lung": [1, 2, 3], "infection": [2, 3], "consolidation": 3}
+    if turned:
+        scheme = dict(reversed(scheme.items()))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": scheme}))
+    assert values_of(read_labels(save(tmp_path / "c.nii", [0, 1, 2, 3]))) == [0, 6, 5, 4]
+
+
+def test_regions_that_contradict_each_other_are_refused(tmp_path):
+    scheme = {"lung": [1, 2], "infection": [2, 3]}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": scheme}))
+    path = save(tmp_path / "c.nii", [0, 1, 2])
+    with pytest.raises(InputError, match=r"value 2 is given several meanings \(Infection and Lung"):
+        read_labels(path)
+    given = parse_label_map("lung=1,infection=2")
+    assert values_of(read_labels(path, label_map=given)) == [0, 6, 5]
+    (tmp_path / "dataset.json").write_text('{"labels": {"infection": [1, 2], "lesion": [2, 1]}}')
+    assert values_of(read_labels(path)) == [0, 5, 5]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_checking_values_takes_little_memory(dtype):
+    values = np.zeros((64, 64, 64), dtype=dtype)
+    values[5, 6, 7] = 2
+    tracemalloc.start()
+    labels, _ = apply_label_map(values, {2: Label.GGO}, "c.nii")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert labels[5, 6, 7] == Label.GGO
+    assert np.count_nonzero(labels) == 1
+    assert peak < values.size * (5.5 if dtype is np.float32 else 1.5)
+
+
+def test_large_and_unsigned_values_are_judged(tmp_path):
+    labels, _ = apply_label_map(np.full((2, 1, 1), 3, np.uint64), None, "c.nrrd")
+    assert labels.reshape(-1).tolist() == [3, 3]
+    with pytest.raises(InputError, match="label values 70000 have"):
+        apply_label_map(np.full((2, 1, 1), 70_000, np.int32), None, "c.nrrd")
+    with pytest.raises(InputError, match="too large"):
+        apply_label_map(np.full((2, 1, 1), 2.0**31), None, "c.nrrd")
 
 
 @pytest.mark.parametrize(

@@ -77,23 +77,36 @@ def apply_label_map(
     """
     whole = _as_whole(values, name)
     low, high = int(whole.min()), int(whole.max())
-    if low >= 0 and high < 2**16:
-        present = np.flatnonzero(np.bincount(whole.reshape(-1), minlength=1))
-    else:
-        present = np.unique(whole)
+    present = _present(whole, low, high)
     known = {int(label): label for label in Label} if mapping is None else dict(mapping)
     known.setdefault(0, Label.BACKGROUND)
-    unknown = [int(value) for value in present if int(value) not in known]
+    unknown = [value for value in present if value not in known]
     if unknown:
         _refuse(name, unknown, mapping)
-    if all(int(value) == known[int(value)] for value in present):
+    if all(value == known[value] for value in present):
         return np.ascontiguousarray(whole, dtype=np.uint8), ()
     table = np.zeros(high + 1 - min(low, 0), dtype=np.uint8)
     for value in present:
-        table[int(value)] = known[int(value)]
-    dropped = [int(value) for value in present if value and known[int(value)] == 0]
+        table[value] = known[value]
+    dropped = [value for value in present if value and known[value] == 0]
     notes = tuple(f"label {value} of the file counts as background" for value in dropped)
-    return np.asarray(table[whole]), notes
+    mapped = np.empty(whole.shape, dtype=np.uint8)
+    for plane, numbers in zip(mapped, whole, strict=True):
+        plane[...] = table[numbers]
+    return mapped, notes
+
+
+def _present(whole: NDArray, low: int, high: int) -> list[int]:
+    """The values that occur. Plane by plane, as counting and sorting copy to 8 bytes a voxel."""
+    if low >= 0 and high < 2**16:
+        counts = np.zeros(high + 1, dtype=np.int64)
+        for plane in whole:
+            counts += np.bincount(plane.reshape(-1).astype(np.intp), minlength=high + 1)
+        return [int(value) for value in np.flatnonzero(counts)]
+    found: set[int] = set()
+    for plane in whole:
+        found.update(np.unique(plane).tolist())
+    return sorted(found)
 
 
 def _refuse(name: str, unknown: list[int], mapping: Mapping[int, Label] | None) -> None:
@@ -108,12 +121,15 @@ def _refuse(name: str, unknown: list[int], mapping: Mapping[int, Label] | None) 
 def _as_whole(values: NDArray, name: str) -> NDArray:
     if values.dtype.kind in "iu":
         return values
-    with np.errstate(invalid="ignore"):
-        if not np.isfinite(values).all() or (values != np.rint(values)).any():
-            raise InputError(f"{name}: not a label map: its values are not whole numbers")
-        if np.abs(values).max() > 2**31:
-            raise InputError(f"{name}: not a label map: its values are too large")
-    return values.astype(np.int64)
+    whole = np.empty(values.shape, dtype=np.int32)
+    for plane, numbers in zip(whole, values, strict=True):
+        with np.errstate(invalid="ignore"):
+            if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
+                raise InputError(f"{name}: not a label map: its values are not whole numbers")
+            if np.abs(numbers).max() >= 2**31:
+                raise InputError(f"{name}: not a label map: its values are too large")
+        plane[...] = numbers
+    return whole
 
 
 def _from_dataset(file: Path) -> dict[int, Label] | None:
@@ -123,15 +139,30 @@ def _from_dataset(file: Path) -> dict[int, Label] | None:
         raise InputError(f"{file.name}: could not be read as JSON") from None
     if not isinstance(labels, dict) or not labels:
         return None
-    mapping: dict[int, Label] = {}
+    # Regions of nnU-Net nest ({"lung": [1, 2], "infection": [2]}): the innermost says what a value
+    # is, and that is the one of the fewest values.
+    regions: dict[int, list[tuple[int, Label]]] = {}
     for name, numbers in labels.items():
         # nnU-Net v1 wrote {"1": "lung"}, v2 writes {"lung": 1} or, for regions, {"lung": [1, 2]}.
         if isinstance(numbers, str):
             name, numbers = numbers, name
         values = numbers if isinstance(numbers, list) else [numbers]
         for value in values:
-            mapping.setdefault(_dataset_number(value, file), _dataset_label(name, file))
-    return mapping
+            region = (len(values), _dataset_label(name, file))
+            regions.setdefault(_dataset_number(value, file), []).append(region)
+    return {value: _innermost(value, found, file) for value, found in regions.items()}
+
+
+def _innermost(value: int, regions: list[tuple[int, Label]], file: Path) -> Label:
+    fewest = min(size for size, _ in regions)
+    labels = sorted({label for size, label in regions if size == fewest})
+    if len(labels) > 1:
+        titles = " and ".join(label.title for label in labels)
+        raise InputError(
+            f"{file.name}: value {value} is given several meanings ({titles}); say what it is with "
+            f"--label-map, such as {_EXAMPLE}"
+        )
+    return labels[0]
 
 
 def _dataset_number(value: object, file: Path) -> int:
