@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import stat
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from dicom_maker import AXIAL, along, expected, image, write_series
 from napari_covseg.domain.errors import InputError
 from napari_covseg.io import dicom_files
 from napari_covseg.io.dicom import is_dicom, list_series, read_dicom
+from napari_covseg.io.dicom_files import quiet_pydicom
 
 
 def _refused(path: Path, told: str) -> None:
@@ -107,14 +110,36 @@ def _refused_read(path: Path, told: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_file_among_good_ones_is_named(tmp_path):
+def test_damaged_files_among_good_ones_are_counted_but_not_named(tmp_path):
     write_series(tmp_path, along(AXIAL, 4, 2.0))
-    (tmp_path / "zz.dcm").write_bytes(b"rubbish")
+    (tmp_path / "Doe_Jane.dcm").write_bytes(b"rubbish")
     (tmp_path / "readme.txt").write_bytes(b"hello")
     volume = read_dicom(tmp_path)
     assert volume.hu.shape[0] == 4
     assert len(volume.warnings) == 1
-    assert volume.warnings[0].startswith("1 file was left out, not readable: zz.dcm: not DICOM")
+    assert volume.warnings[0].startswith("1 file was left out, not readable: not DICOM, or damaged")
+    (tmp_path / "Doe_Jane_2.dcm").write_bytes(b"")
+    (tmp_path / "Doe_Jane_3.dcm").write_bytes(b"")
+    told = read_dicom(tmp_path).warnings[0]
+    assert told.startswith("3 files were left out, not readable: the file is empty (0 bytes); not")
+    assert "Doe" not in told
+
+
+def test_pydicom_stays_quiet_until_the_last_reader_is_done():
+    logger = logging.getLogger("pydicom")
+    level, filters = logger.level, list(warnings.filters)
+    first, second = quiet_pydicom(), quiet_pydicom()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert logger.level == logging.CRITICAL
+    assert warnings.filters[0][0] == "ignore"
+    second.__exit__(None, None, None)
+    assert logger.level == level
+    assert list(warnings.filters) == filters
+    with pytest.raises(KeyError), quiet_pydicom():
+        raise KeyError
+    assert logger.level == level
 
 
 def test_permission_denied(tmp_path, monkeypatch):

@@ -19,6 +19,8 @@ from napari_covseg.io.dicom_header import Frame, read_header
 from napari_covseg.io.dicom_series import Series, SeriesInfo, find_series
 from napari_covseg.io.dicom_volume import read_series
 
+_REASONS_TOLD = 3
+
 __all__ = ["SeriesInfo", "is_dicom", "list_series", "read_dicom"]
 
 
@@ -79,7 +81,7 @@ def list_series(path: str | Path) -> list[SeriesInfo]:
 def _scan(members: list[Member], name: str) -> tuple[list[Series], tuple[str, ...]]:
     """The series among files, and notes on files that could not be read."""
     frames: list[Frame] = []
-    damaged: list[str] = []
+    damaged: list[tuple[str, str]] = []
     forbidden: list[str] = []
     alone = len(members) == 1
     for member in members:
@@ -89,9 +91,10 @@ def _scan(members: list[Member], name: str) -> tuple[list[Series], tuple[str, ..
         except PermissionError:
             forbidden.append(member.name)
         except InputError as error:
-            damaged.append(str(error))
+            damaged.append((member.name, str(error).removeprefix(f"{member.name}: ")))
         except OSError as error:
-            damaged.append(f"{member.name}: could not be read ({error.strerror or 'disk error'})")
+            reason = f"could not be read ({error.strerror or 'disk error'})"
+            damaged.append((member.name, reason))
     images = [frame for frame in frames if frame.image.modality != "SEG"]
     frames = images or frames
     if not frames:
@@ -100,16 +103,18 @@ def _scan(members: list[Member], name: str) -> tuple[list[Series], tuple[str, ..
     if not left_out:
         return find_series(frames), ()
     files = "1 file was" if left_out == 1 else f"{left_out} files were"
-    why = f"not readable: {damaged[0]}" if damaged else "permission denied"
-    return find_series(frames), (f"{files} left out, {why}",)
+    # Without names: those of DICOM files may be a patient's, and notes are kept with the results.
+    reasons = Counter([*(reason for _, reason in damaged), *["permission denied"] * len(forbidden)])
+    why = "; ".join(reason for reason, _ in reasons.most_common(_REASONS_TOLD))
+    return find_series(frames), (f"{files} left out, not readable: {why}",)
 
 
-def _refuse(name: str, damaged: list[str], forbidden: list[str]) -> None:
+def _refuse(name: str, damaged: list[tuple[str, str]], forbidden: list[str]) -> None:
     if forbidden:
         raise InputError(f"{forbidden[0]}: permission denied, it may not be read")
     if damaged:
         more = f" (and {len(damaged) - 1} more files)" if len(damaged) > 1 else ""
-        raise InputError(damaged[0] + more)
+        raise InputError(": ".join(damaged[0]) + more)
     raise InputError(f"{name}: no DICOM image here; expected a CT series")
 
 

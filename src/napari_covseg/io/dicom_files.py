@@ -14,12 +14,13 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import BinaryIO, cast
 
 from napari_covseg.domain.errors import InputError
@@ -87,10 +88,10 @@ def open_members(path: Path) -> Iterator[list[Member]]:
         elif _is_zip(path):
             with _open_zip(path) as archive:
                 yield _zip_members(archive, path.name)
-        elif _is_dicomdir(path):
+        elif is_dicomdir(path):
             yield _walk(path.parent)
         else:
-            yield [_file_member(path)]
+            yield [file_member(path)]
     except PermissionError:
         raise InputError(f"{path.name}: permission denied, it may not be read") from None
     except _ZIP_DAMAGE:
@@ -109,12 +110,12 @@ def is_dicom(path: str | Path) -> bool:
     path = Path(path)
     try:
         if path.is_dir():
-            files = map(_file_member, islice(_files(path), _PROBE_FILES))
+            files = map(file_member, islice(_files(path), _PROBE_FILES))
             return any(map(looks_like_dicom, files))
         if not path.is_file():
             return False
         if not _is_zip(path):
-            return looks_like_dicom(_file_member(path))
+            return looks_like_dicom(file_member(path))
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()][:_PROBE_FILES]
             return any(looks_like_dicom(_zip_member(archive, info)) for info in infos)
@@ -144,18 +145,44 @@ def _starts_with_element(head: bytes) -> bool:
     return element <= 0x20 and length <= 128
 
 
+class _Quiet:
+    """Silence of pydicom, which is of the whole process: the first in starts it, the last out ends
+    it, so that threads that read at once neither break it nor leave it behind.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._silence = ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._users:
+                logger = logging.getLogger("pydicom")
+                self._silence.callback(logger.setLevel, logger.level)
+                self._silence.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                logger.setLevel(logging.CRITICAL)
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._silence.close()
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Keep pydicom's remarks on sloppy files off the screen: they may quote the header."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    _QUIET.enter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        logger.setLevel(level)
+        _QUIET.leave()
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -170,10 +197,11 @@ def _files(folder: Path) -> Iterator[Path]:
 def _walk(folder: Path) -> list[Member]:
     if not os.access(folder, os.R_OK | os.X_OK):
         raise PermissionError
-    return [_file_member(file) for file in _files(folder)]
+    return [file_member(file) for file in _files(folder)]
 
 
-def _file_member(path: Path) -> Member:
+def file_member(path: Path) -> Member:
+    """A file on disk as a member."""
     return Member(path.name, path.stat().st_size, partial(_open_file, path))
 
 
@@ -186,7 +214,7 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def _is_dicomdir(path: Path) -> bool:
+def is_dicomdir(path: Path) -> bool:
     """Whether the file meta says Media Storage Directory; it stands within the first 512 bytes."""
     with path.open("rb") as file:
         head = file.read(512)

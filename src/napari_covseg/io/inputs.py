@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,15 +12,19 @@ from napari_covseg.io.sniff import readable
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 LABEL_ENDINGS = ("_labels", "_label", "_seg", "_mask")
 """How the names of label files end; ``_labels`` is what is written."""
+LABEL_FOLDERS = ("labelstr", "labelsts", "labels", "masks")
+"""What folders of label files are called, in lower case."""
+_NOT_TEXT = re.compile("[\ud800-\udfff]")
 _OTHER_SUFFIXES = (".gz", ".dcm", ".dicom", ".ima", ".zip")
 
 
 def case_name(path: str | Path) -> str:
     """The name results are filed under: the file's name without suffix and ``_0000``.
 
-    Not for DICOM, whose case is a pseudonym.
+    Not for DICOM, whose case is a pseudonym. Bytes that are not UTF-8 become ``_``: the name is
+    written to other files, as text.
     """
-    name = Path(path).name
+    name = _NOT_TEXT.sub("_", Path(path).name)
     for suffix in (*VOLUME_SUFFIXES, *_OTHER_SUFFIXES):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             name = name[: -len(suffix)]
@@ -27,12 +32,20 @@ def case_name(path: str | Path) -> str:
     return name.removesuffix("_0000") or name
 
 
+def is_label_name(path: str | Path) -> bool:
+    """Whether the name ends as those of label files do (`LABEL_ENDINGS`, ``.seg.nrrd``)."""
+    if Path(path).name.lower().endswith(".seg.nrrd"):
+        return True
+    return case_name(path).lower().endswith(LABEL_ENDINGS)
+
+
 def find_inputs(paths: Iterable[str | Path]) -> list[Path]:
     """Expand folders: one of DICOM files is one input, one of volume files is many.
 
-    A folder whose subfolders hold the scans gives each of them; ``*_labels`` and ``.seg.nrrd``
-    files in it are results, not inputs. Files are passed on as they are;
-    the order is that of the arguments, names sorted within a folder, each input once.
+    A folder whose subfolders hold the scans gives each of them: DICOM of one study stays one
+    input, of several studies each subfolder is one (`dicom_folders`). Label files in a folder
+    (`is_label_name`) are results, not inputs. Files are passed on as they are; the order is that
+    of the arguments, names sorted within a folder, each input once.
 
     Raises
     ------
@@ -49,34 +62,45 @@ def find_inputs(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _expand(folder: Path) -> list[Path]:
-    from napari_covseg.io.dicom import is_dicom
-
-    files = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
-    volumes = [p for p in files if p.is_file() and _may_be_volume(p)]
-    if volumes:
-        return volumes
-    if is_dicom(folder):
-        return [folder]
-    inner = [found for p in files if p.is_dir() for found in _expand_quietly(p)]
-    archives = [p for p in files if p.suffix.lower() == ".zip"]
-    if not inner and not archives:
+    found = _inputs_in(folder)
+    if not found:
         raise InputError(
             f"{folder.name}: no CT in this folder; expected DICOM files, .nii, .nii.gz, .nrrd, "
             ".mha or .mhd"
         )
-    return archives + inner
+    return found
+
+
+def _inputs_in(folder: Path) -> list[Path]:
+    from napari_covseg.io.dicom import is_dicom
+    from napari_covseg.io.dicom_folders import dicom_folders
+
+    dicom = dicom_folders(folder)
+    volumes, archives = _files_in(folder)
+    if dicom or volumes:
+        # Beside scans a zip may be anything (a viewer, say); alone, it is to be told what is wrong.
+        archives = [file for file in archives if is_dicom(file)]
+    return sorted([*dicom, *volumes, *archives])
+
+
+def _files_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Volume files and zips of a folder; without volume files, those of its subfolders."""
+    here = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
+    volumes = [p for p in here if p.is_file() and _may_be_volume(p)]
+    archives = [p for p in here if p.is_file() and p.suffix.lower() == ".zip"]
+    if volumes:
+        return volumes, archives
+    for inner in filter(Path.is_dir, here):
+        if inner.name.lower() in LABEL_FOLDERS:
+            continue
+        try:
+            more = _files_in(inner)
+        except PermissionError:
+            continue
+        volumes += more[0]
+        archives += more[1]
+    return volumes, archives
 
 
 def _may_be_volume(path: Path) -> bool:
-    """A volume file by its name, label files (earlier results, say) left out."""
-    name = path.name.lower()
-    if not name.endswith(VOLUME_SUFFIXES) or name.endswith(".seg.nrrd"):
-        return False
-    return not case_name(path).endswith(LABEL_ENDINGS[0])
-
-
-def _expand_quietly(folder: Path) -> list[Path]:
-    try:
-        return _expand(folder)
-    except InputError:
-        return []
+    return path.name.lower().endswith(VOLUME_SUFFIXES) and not is_label_name(path)

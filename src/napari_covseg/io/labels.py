@@ -13,13 +13,12 @@ from napari_covseg.domain.labels import Label, label_by_name
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.dicom_seg import is_dicom_seg, label_of_segment
 from napari_covseg.io.hounsfield import rescale
-from napari_covseg.io.inputs import LABEL_ENDINGS, VOLUME_SUFFIXES, case_name
+from napari_covseg.io.inputs import LABEL_ENDINGS, LABEL_FOLDERS, VOLUME_SUFFIXES, case_name
 from napari_covseg.io.label_schemes import apply_label_map, dataset_label_map
 from napari_covseg.io.raw import RawImage
 from napari_covseg.io.read import read_raw
 from napari_covseg.io.sniff import Kind, head_of, readable, sniff
 
-_LABEL_FOLDERS = ("labelstr", "labelsts", "labels", "masks")
 _TEXT_8BIT = re.compile(
     rb"^(type: *(uchar|unsigned char|uint8(_t)?)|ElementType *= *MET_UCHAR)\s", re.M
 )
@@ -76,7 +75,7 @@ def is_label_file(path: str | Path) -> bool:
     if name.endswith(".seg.nrrd"):
         return True
     if name.endswith(VOLUME_SUFFIXES):
-        in_labels = path.parent.name.lower() in _LABEL_FOLDERS
+        in_labels = path.parent.name.lower() in LABEL_FOLDERS
         if in_labels or _LABEL_WORDS.search(case_name(path).lower()):
             return True
     try:
