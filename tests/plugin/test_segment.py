@@ -23,7 +23,7 @@ def widget(viewer, qtbot, fake_segment):
     widget = SegmentWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Segment", area="right")
     yield widget
-    widget.close()
+    widget.retire()
     qtbot.waitUntil(lambda: not widget.jobs_running())
 
 

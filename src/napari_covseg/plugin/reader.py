@@ -95,7 +95,8 @@ def _choose_series(path: Path) -> str | None:
     """
     from napari_covseg.io import is_dicom, list_series
 
-    if not (is_dicom(path) and (path.is_dir() or path.suffix.lower() == ".zip")):
+    many = path.is_dir() or path.suffix.lower() == ".zip" or path.name.upper() == "DICOMDIR"
+    if not (many and is_dicom(path)):
         return None
     if not _can_ask():
         return None
