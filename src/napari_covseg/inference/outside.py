@@ -11,20 +11,23 @@ AIR_HU = -950.0
 """Lung holds blood: even emphysema has a median above this, room air has not."""
 TISSUE_HU = (-200, 2000)
 OPEN_SHARE = 0.5
+MINOR_SHARE = 0.1
 
 
 def without_outside_air(lung: NDArray[np.bool_], hu: NDArray) -> NDArray[np.bool_]:
     """``lung`` without the bodies that are air outside of the patient, both ``(z, y, x)``.
 
-    A body goes only if it is as thin as room air and most of it is open: in some direction in its
-    slice no tissue stands before the picture's edge. Lung at the edge of a cropped picture is open
-    too, but denser than air.
+    A body goes only if it is a minor part, as thin as room air, and most of it is open: in some
+    direction in its slice no tissue stands before the picture's edge. Lung at the edge of a cropped
+    picture is open too, and in windowed pictures it can be as dark as air, but it is not minor.
     """
     bodies, count = cc3d.connected_components(lung, connectivity=26, return_N=True)
     if count == 0:
         return lung
     numbers = np.arange(1, count + 1)
+    voxels = np.bincount(bodies.ravel())[1:]
     thin = np.asarray(ndimage.median(hu, bodies, numbers)) < AIR_HU
+    thin &= voxels < MINOR_SHARE * voxels.sum()
     if not thin.any():
         return lung
     share = np.asarray(ndimage.mean(_open(hu), bodies, numbers))
