@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+from pathlib import Path
 
 import nibabel as nib
 import nrrd
@@ -176,7 +177,7 @@ def test_a_ct_is_not_written_as_a_segmentation(tmp_path):
     ("number", "error", "text"),
     [
         (errno.ENOSPC, ResourceError, "disk is full"),
-        (errno.EIO, InputError, "cannot be written"),
+        (errno.EIO, ResourceError, "cannot be written"),
         (None, KeyboardInterrupt, None),
     ],
 )
@@ -199,10 +200,23 @@ def test_a_missing_folder_is_named(tmp_path):
         write_labels(label_map(), tmp_path / "nowhere" / "x.nii")
 
 
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT], ids=errno.errorcode.get
+)
+def test_a_folder_that_cannot_be_written_is_a_resource(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    told = rf"^x\.json: cannot be written \({os.strerror(number)}\); choose another folder"
+    with pytest.raises(ResourceError, match=told):
+        write_json(tmp_path / "x.json", {})
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(InputError, match="Permission denied"):
+    with pytest.raises(ResourceError, match="Permission denied"):
         write_labels(label_map(), tmp_path / "x.nii")
 
 
@@ -234,6 +248,11 @@ def test_json_refuses_not_a_number(tmp_path):
     assert list(tmp_path.iterdir()) == []
     path = write_json(tmp_path / "x.json", {"dice": None, "ä": 1})
     assert json.loads(path.read_text("utf-8")) == {"dice": None, "ä": 1}
+
+
+def test_a_name_that_is_not_utf8_does_not_stop_json(tmp_path):
+    path = write_json(tmp_path / "x.json", {"input": "caf\udce9.nii"})
+    assert json.loads(path.read_bytes()) == {"input": "caf?.nii"}
 
 
 def test_titles_read_back_as_their_labels(tmp_path):

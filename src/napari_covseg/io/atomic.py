@@ -23,9 +23,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     ResourceError
-        If the disk is full.
+        If the disk is full, or the folder may not or cannot be written to.
     InputError
-        If the folder does not exist or may not be written to.
+        If the folder does not exist.
     """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
@@ -52,14 +52,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_file(path) as file:
-        file.write(text.encode())
+        # A path that is not UTF-8 must not cost the results it stands in.
+        file.write(text.encode(errors="replace"))
     return path
 
 
 def _ours(error: OSError, path: Path) -> InputError | ResourceError:
     if error.errno in _FULL:
         return ResourceError(f"{path.name}: the disk is full; nothing was written")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
+    # Some file systems (/proc, say) answer "no such file" where nothing can be made.
+    if isinstance(error, FileNotFoundError | NotADirectoryError) and not path.parent.is_dir():
         return InputError(f"{path.name}: cannot be written, its folder does not exist")
     reason = error.strerror or str(error)
-    return InputError(f"{path.name}: cannot be written ({reason}); choose another folder")
+    return ResourceError(f"{path.name}: cannot be written ({reason}); choose another folder")
