@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.workflows.evaluate import (
@@ -97,9 +97,24 @@ def test_another_grid_is_an_error_of_its_case_alone(folders):
     assert "2 x 1 x 1 and 6 x 1 x 1 voxels" in str(run(folders).errors["b"])
 
 
+def test_a_folder_that_cannot_be_made_is_a_resource(folders):
+    (folders / "file").write_text("")
+    with pytest.raises(ResourceError, match=r"^out: this folder cannot be made \(Not a directory"):
+        write_evaluation(run(folders), folders / "file" / "out" / "x.json")
+
+
+def test_a_ct_beside_the_labels_of_its_case_is_left_out(folders):
+    alone = run(folders).to_json()
+    for name in ("a1.nii.gz", "a2_0000.nii.gz", "b.nii"):
+        save(folders / "p", name, [7, 7, 7, 7, 7, 7])
+    assert run(folders).to_json() == alone
+    save(folders / "r", "b.nii", [7, 7, 7, 7, 7, 7])
+    assert "several files of one case" in str(run(folders).errors["b"])
+
+
 def test_a_bad_file_or_two_of_one_case_is_an_error_of_that_case(folders):
     (folders / "p" / "a1_labels.nii.gz").write_bytes(b"")
-    save(folders / "p", "b.nii.gz", [0, 0, 0, 0, 0, 0])
+    save(folders / "p", "b_seg.nii.gz", [0, 0, 0, 0, 0, 0])
     result = run(folders)
     assert [score.case for score in result.scores] == ["a2"]
     assert "empty" in str(result.errors["a1"])

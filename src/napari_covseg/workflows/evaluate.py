@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from napari_covseg import __version__
-from napari_covseg.domain.errors import CovsegError, InputError
+from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.atomic import write_json
-from napari_covseg.io.inputs import VOLUME_SUFFIXES
+from napari_covseg.io.inputs import VOLUME_SUFFIXES, is_label_name
 from napari_covseg.io.labels import label_case_name, read_labels
 from napari_covseg.io.sniff import readable
 from napari_covseg.metrics.overlap import CLASSES, Counts, count_classes, joint_histogram
@@ -185,8 +185,13 @@ def write_evaluation(result: Evaluation, path: Path) -> Path:
     InputError, ResourceError
         If it cannot be written.
     """
-    with readable(path.parent):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ResourceError(
+            f"{path.parent.name}: this folder cannot be made ({reason}); choose another"
+        ) from None
     return write_json(path, result.to_json())
 
 
@@ -214,7 +219,10 @@ def read_patients(path: Path) -> dict[str, str]:
 
 
 def _label_files(folder: Path) -> dict[str, list[Path]]:
-    """Case to its label files (more than one is an error of that case)."""
+    """Case to its label files (more than one is an error of that case).
+
+    Of a case's files those named as labels count, if any is: its CT may lie beside them.
+    """
     with readable(folder):
         if not folder.is_dir():
             raise NotADirectoryError(20, "expected a folder of label files")
@@ -225,7 +233,8 @@ def _label_files(folder: Path) -> dict[str, list[Path]]:
             found.setdefault(label_case_name(file), []).append(file)
     if not found:
         raise InputError(f"{folder.name}: no label file in this folder")
-    return found
+    named = {case: [file for file in files if is_label_name(file)] for case, files in found.items()}
+    return {case: named[case] or files for case, files in found.items()}
 
 
 def _score(
