@@ -28,14 +28,21 @@ def test_each_lung_within_5_percent(phantom: Phantom, found: Measurements, side:
     assert getattr(found, side).lung_ml == pytest.approx(true, rel=0.05)
 
 
-def test_ggo_within_5_percent(phantom: Phantom, found: Measurements) -> None:
-    assert found.both.ggo_ml == pytest.approx(phantom.volumes_ml[Label.GGO], rel=0.05)
+def test_lesions_within_5_percent(phantom: Phantom, found: Measurements) -> None:
+    true = phantom.volumes_ml[Label.GGO] + phantom.volumes_ml[Label.CONSOLIDATION]
+    assert found.both.lesions_ml == pytest.approx(true, rel=0.05)
 
 
-def test_consolidation_is_found(phantom: Phantom, found: Measurements) -> None:
-    # Dense lung at the pleura looks like chest wall: the weakest class, here as on patients.
-    true = phantom.volumes_ml[Label.CONSOLIDATION]
-    assert found.both.consolidation_ml == pytest.approx(true, rel=0.25)
+@pytest.mark.parametrize(
+    ("label", "field", "margin"),
+    [(Label.GGO, "ggo_ml", 0.1), (Label.CONSOLIDATION, "consolidation_ml", 0.25)],
+)
+def test_the_classes_are_told_apart(
+    phantom: Phantom, found: Measurements, label: Label, field: str, margin: float
+) -> None:
+    # The split is what the model does worst, here as on patients: some consolidation becomes GGO.
+    true = phantom.volumes_ml[label]
+    assert getattr(found.both, field) == pytest.approx(true, rel=margin)
 
 
 def test_more_is_diseased_on_the_left(found: Measurements) -> None:

@@ -79,7 +79,7 @@ def test_provenance_names_everything_and_no_patient(oracle, phantom):
     assert about["software_version"] == __version__
     assert about["model"] == {"name": "oracle", "version": "1", "sha256": "f" * 64}
     assert about["device"]["name"] == "cpu"
-    assert about["settings"] == {"model": "covseg-default", "device": "cpu", "flips": "none"}
+    assert about["settings"] == {"model": "oracle", "device": "cpu", "flips": "none"}
     assert about["input"]["shape_zyx"] == [40, 128, 128]
     assert about["input"]["spacing_zyx_mm"] == [7.5, 2.8, 2.8]
     assert about["input"]["sha256"] == input_hash(phantom.volume)
