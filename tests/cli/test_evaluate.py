@@ -74,7 +74,7 @@ def test_patients_and_label_maps(call, tmp_path, capsys):
         (["--label-map", "liver=1"], 2),
         (["--patients", "nowhere.csv"], 3),
         (["--references", "nowhere"], 3),
-        (["--output", "/proc/nowhere/x.json"], 3),
+        (["--output", "/proc/nowhere/x.json"], 4),
     ],
 )
 def test_wrong_calls_give_one_line(call, capsys, more, code):
