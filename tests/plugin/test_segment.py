@@ -85,7 +85,7 @@ def test_run_shows_layers_table_and_state(with_ct, viewer, qtbot, phantom, error
     assert table_texts(with_ct) == {title: cells(side) for title, side in expected.rows}
     assert table_texts(with_ct)["Left"] != table_texts(with_ct)["Right"]
     state = with_ct.view.result.state.text()
-    assert state == "fake 1.0 on CPU (1 core) · not corrected · not saved"
+    assert state == "Model fake 1.0 on CPU (1 core) · not corrected · not saved"
     assert with_ct.view.warnings.text() == "⚠ made of nothing"
     assert errors("warning") == ["made of nothing"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
-_MARGIN = 8
+_MARGIN, _LINE = 8, 24
 _STYLE = (
     "QLabel {{ color: white; background: rgba(0, 0, 0, 110); border-radius: 3px;"
     " padding: 1px 5px; font-size: {size}px; font-weight: {weight}; }}"
@@ -30,7 +30,7 @@ class Hud(QObject):
             self._set(name, text)
 
     def set_text(self, where: str, text: str) -> None:
-        """Set the text at ``corner`` (top left), ``window`` (top right) or ``readout`` (below)."""
+        """Set the text at ``corner`` (top left), ``window`` (top right) or ``readout`` (under the corner)."""
         self._set(where, text)
 
     def text(self, where: str) -> str:
@@ -69,7 +69,7 @@ class Hud(QObject):
             "bottom": (across, bottom),
             "corner": (_MARGIN, _MARGIN),
             "window": (right, _MARGIN),
-            "readout": (_MARGIN, bottom),
+            "readout": (_MARGIN, _MARGIN + _LINE),
         }[name]
         label.move(x, y)
 

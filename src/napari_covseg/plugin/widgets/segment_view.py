@@ -257,7 +257,7 @@ def state_text(case: Case) -> str:
     """Which model, on what, corrected or not, saved or not."""
     provenance = case.shown.result.provenance
     model, device = provenance["model"], provenance["device"]
-    parts = [f"{model['name']} {model['version']} on {device['title']}"]
+    parts = [f"Model {model['name']} {model['version']} on {device['title']}"]
     parts.append("corrected by hand" if case.edited else "not corrected")
     parts.append(f"saved as {case.saved.name}" if case.saved is not None else "not saved")
     return " · ".join(parts)
