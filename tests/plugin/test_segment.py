@@ -208,6 +208,28 @@ def test_save_writes_the_files_of_the_command_line(with_ct, qtbot, phantom, tmp_
     assert "saved as phantom_labels.nii.gz" in with_ct.view.result.state.text()
 
 
+def test_saving_right_after_a_stroke_saves_the_stroke(with_ct, viewer, qtbot, tmp_path):
+    press_run(with_ct, qtbot)
+    viewer.layers["Lesions"].data_setitem((np.array([3]),) * 3, int(Label.GGO))
+    with_ct.save_to(tmp_path)  # before the pause after which edits are measured
+    qtbot.waitUntil(lambda: not with_ct.jobs_running())
+    back = read_labels(tmp_path / "phantom_labels.nii.gz").labels
+    assert back[3, 3, 3] == Label.GGO
+    report = json.loads((tmp_path / "phantom.json").read_text())
+    voxels = int((back == Label.GGO).sum())
+    both = report["measurements"]["both"]
+    assert both["ggo_ml"] == pytest.approx(voxels * report["measurements"]["voxel_ml"])
+    assert report["provenance"]["edited"] is True
+
+
+def test_what_was_edited_while_it_was_saved_is_not_called_saved(with_ct, viewer, qtbot, tmp_path):
+    press_run(with_ct, qtbot)
+    with_ct.save_to(tmp_path)
+    viewer.layers["Lesions"].data_setitem((np.array([3]),) * 3, int(Label.GGO))
+    qtbot.waitUntil(lambda: not with_ct.jobs_running())
+    assert "not saved" in with_ct.view.result.state.text()
+
+
 def test_saving_asks_before_it_replaces(with_ct, qtbot, tmp_path, monkeypatch):
     press_run(with_ct, qtbot)
     (tmp_path / "phantom_labels.nii.gz").write_text("mine")

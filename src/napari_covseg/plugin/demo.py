@@ -49,7 +49,7 @@ def show_demo(folder: Path, viewer: Viewer) -> None:
     segmented = as_segmented(result)
     session = session_of(viewer)
     case = session.show(viewer.add_image(data, **arguments), segmented)
-    session.mark_saved(case, labels_path)
+    session.mark_saved(case, labels_path, case.edits)
     if (z := segmented.most_lesion["Both"]) is not None:
         viewing_of(viewer).go_to_slice(z)
 

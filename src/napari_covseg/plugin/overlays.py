@@ -30,7 +30,7 @@ class Hud(QObject):
             self._set(name, text)
 
     def set_text(self, where: str, text: str) -> None:
-        """Set the text at ``corner`` (top left), ``window`` (top right) or ``readout`` (under the corner)."""
+        """Set the text at ``corner`` (top left), ``window`` (top right) or ``readout`` (below)."""
         self._set(where, text)
 
     def text(self, where: str) -> str:

@@ -67,6 +67,8 @@ class Case:
     edited: bool = False
     stale: bool = False
     """Edited since it was measured."""
+    edits: int = 0
+    """How often it was edited: what was saved before the last edit is not what is shown."""
     saved: Path | None = None
     known_histories: tuple[int, ...] = (0, 0, 0, 0)
 
@@ -126,15 +128,17 @@ class Session:
         case.shown, case.stale = segmented, False
         self.changed.emit()
 
-    def mark_saved(self, case: Case, path: Path) -> None:
-        """The case was written to ``path`` as it is now."""
-        case.saved = path
-        self.changed.emit()
+    def mark_saved(self, case: Case, path: Path, edits: int) -> None:
+        """The case was written to ``path`` as it was after so many ``edits``."""
+        if case.edits == edits:
+            case.saved = path
+            self.changed.emit()
 
     def _on_edited(self, event: Any) -> None:
         for case in self._cases:
             if event.source in (case.lungs, case.lesions):
                 case.edited, case.stale, case.saved = True, True, None
+                case.edits += 1
                 self.changed.emit()
 
     def _on_refreshed(self, event: Any) -> None:
@@ -195,12 +199,23 @@ def remeasured_steps(case: Case) -> Steps[Segmented]:
     return steps()
 
 
-def saved_steps(segmented: Segmented, folder: Path, case: str) -> Steps[Path]:
-    """Write ``<case>_labels.nii.gz`` and ``<case>.json``, the files of ``covseg segment``."""
-    from napari_covseg.workflows.segment import write_result
+def saved_steps(case: Case, folder: Path, name: str) -> Steps[Path]:
+    """Write ``<name>_labels.nii.gz`` and ``<name>.json``, the files of ``covseg segment``.
 
-    yield Progress(0, 1, "saving")
-    return write_result(segmented.result, folder, case).labels_path
+    What is written is what the layers hold at the call: an edit that was not measured yet is
+    measured first.
+    """
+    measuring = remeasured_steps(case) if case.stale else None
+    shown = case.shown
+
+    def steps() -> Steps[Path]:
+        from napari_covseg.workflows.segment import write_result
+
+        segmented = shown if measuring is None else (yield from measuring)
+        yield Progress(0, 1, "saving")
+        return write_result(segmented.result, folder, name).labels_path
+
+    return steps()
 
 
 def phantom_steps() -> Steps[CTVolume]:

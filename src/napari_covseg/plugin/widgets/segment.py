@@ -167,12 +167,12 @@ class SegmentWidget(QWidget):
         target = folder / f"{name}_labels.nii.gz"
         if target.exists() and not self._agreed(f"{target.name} is there already. Replace it?"):
             return
-        segmented = case.shown
+        steps, edits = saved_steps(case, folder, name), case.edits
         self._saver.start(
-            lambda: saved_steps(segmented, folder, name),
+            lambda: steps,
             Callbacks(
                 progress=lambda step: None,
-                result=lambda path: self._on_saved(case, path),
+                result=lambda path: self._on_saved(case, path, edits),
                 error=self._tell,
                 cancelled=lambda: None,
             ),
@@ -209,8 +209,8 @@ class SegmentWidget(QWidget):
         self._refresh()
         show_info("Cancelled: nothing was changed.")
 
-    def _on_saved(self, case: Case, path: Path) -> None:
-        self.session.mark_saved(case, path)
+    def _on_saved(self, case: Case, path: Path, edits: int) -> None:
+        self.session.mark_saved(case, path, edits)
         show_info(f"Saved {path.name} and its JSON in {path.parent}.")
 
     def _tell(self, error: Exception) -> None:
