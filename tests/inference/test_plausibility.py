@@ -65,6 +65,10 @@ def test_very_unequal_lungs_are_told():
     (warning,) = check(*case(labels))
     assert warning.startswith("The left lung found is ")
     assert "the right one is small or opaque" in warning
+    diseased = ellipsoids()
+    diseased[:30][diseased[:30] == Label.RIGHT_LUNG] = Label.GGO
+    diseased[30:, :, :40][diseased[30:, :, :40] == Label.RIGHT_LUNG] = Label.GGO
+    assert check(*case(diseased)) == ()  # most of the right lung is GGO, not lost
 
 
 def test_small_lungs():

@@ -14,7 +14,7 @@ def test_the_sample_is_segmented_as_it_was_made(viewer, qtbot):
     from napari_covseg.io import make_phantom
 
     assert available(), "the default model is missing from models/weights"
-    phantom = make_phantom()
+    phantom = make_phantom(shape=(60, 256, 256), spacing_mm=(5.0, 1.4, 1.4))
     widget = SegmentWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Segment", area="right")
     data, arguments, _ = ct_layer(phantom.volume)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_covseg.domain.labels import Label
+from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.domain.volume import CTVolume, LabelMap
 
 SMALL_LUNGS_ML = 500.0
@@ -64,11 +64,12 @@ def _missing_side(labels: LabelMap) -> list[str]:
     for side, other in ((Label.LEFT_LUNG, "left"), (Label.RIGHT_LUNG, "right")):
         if not (labels.labels == side).any():
             return [f"No air-filled {other} lung was found: it may be opaque, absent, or missed."]
-    left, right = (
-        sum(int(np.count_nonzero(plane == side)) for plane in labels.labels)
-        for side in (Label.LEFT_LUNG, Label.RIGHT_LUNG)
-    )
-    if max(left, right) < UNEQUAL * min(left, right):
+    counts = sum(np.bincount(plane.ravel(), minlength=len(Label)) for plane in labels.labels)
+    assert isinstance(counts, np.ndarray)
+    left, right = int(counts[Label.LEFT_LUNG]), int(counts[Label.RIGHT_LUNG])
+    # A label map does not say on which side its lesions are: all may be on the smaller.
+    lesions = int(counts[list(LESION_LABELS)].sum())
+    if max(left, right) < UNEQUAL * (min(left, right) + lesions):
         return []
     small, large = ("left", "right") if left < right else ("right", "left")
     return [
