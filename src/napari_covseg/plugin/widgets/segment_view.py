@@ -54,7 +54,7 @@ class SegmentView(QWidget):
         from napari_covseg.models.zoo import available
 
         super().__init__()
-        self.setMinimumWidth(340)
+        self.setMinimumWidth(360)
         self.run = QPushButton("Segment")
         self.run.setStyleSheet(_PRIMARY)
         self.run.setToolTip("Find lungs, ground-glass opacity and consolidation in this CT")
