@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 AIR_HU = -950.0
-"""Lung holds blood: even emphysema has a median above this, room air has not."""
+"""Between room air (about -1000) and lung (about -850); severe emphysema may lie below it."""
 TISSUE_HU = (-200, 2000)
 OPEN_SHARE = 0.5
 MINOR_SHARE = 0.1

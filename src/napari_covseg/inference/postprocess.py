@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_covseg.domain.labels import Label, NetworkClass
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
-from napari_covseg.inference.outside import without_outside_air
+from napari_covseg.inference.outside import TISSUE_HU, without_outside_air
 from napari_covseg.preprocess.coarse import CoarseGrid
 from napari_covseg.preprocess.sides import split_sides
 
@@ -22,7 +22,6 @@ SPECK_MM2 = float(np.pi * (3 * SPECK_ML * 1000 / (4 * np.pi)) ** (2 / 3))
 # A hole in a slice up to this size is lung; a larger one only if it is closed on all sides.
 HOLE_MM2 = 300.0
 SECOND_BODY, NEAR_MM, CRUMB_ML = 0.02, 10.0, 0.5
-SOFT_HU = (-200, 2000)
 SLICES_PER_STEP = 64
 
 Box = tuple[slice, slice, slice]
@@ -63,7 +62,7 @@ def _side_field(classes: Labels, volume: CTVolume) -> tuple[CoarseGrid, Labels]:
         coarse = classes > NetworkClass.BACKGROUND
     hu = grid.take(volume.hu)
     kept = sensible_bodies(without_outside_air(coarse, hu), grid.spacing_mm)
-    tissue = (hu > SOFT_HU[0]) & (hu < SOFT_HU[1])
+    tissue = (hu > TISSUE_HU[0]) & (hu < TISSUE_HU[1])
     sides = split_sides(kept, grid.spacing_mm, tissue=tissue)
     return grid, _spread(sides, coarse, grid.spacing_mm)
 
