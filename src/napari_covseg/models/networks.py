@@ -1,0 +1,87 @@
+"""Networks by name. To add one: its file in this folder, and its line in `NETWORKS`.
+
+Nothing here imports torch before a network is built, so command lines can list the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_covseg.domain.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """A network that training and inference find by its name.
+
+    Parameters
+    ----------
+    name
+        What cards (``architecture``) and settings call it.
+    module
+        The file in this folder that defines it, without ``.py``.
+    factory
+        The class or function there that builds it. It takes keyword arguments of plain values,
+        which are kept in the card, and each of them has a default. The network takes
+        ``(n, 1, *spatial)`` and gives logits ``(n, classes, *spatial)`` (`NetworkClass`).
+    dimensions
+        2 for axial slices (`AxialRecipe`), 3 for volumes (`VolumeRecipe`).
+    description
+        One line for lists.
+    """
+
+    name: str
+    module: str
+    factory: str
+    dimensions: Literal[2, 3]
+    description: str
+
+
+NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            NetworkEntry("unet2d", "unet2d", "UNet2D", 2, "2D U-Net with strided convolutions"),
+            NetworkEntry("unet3d", "unet3d", "UNet3D", 3, "standard 3D U-Net of Mueller et al."),
+        )
+    }
+)
+"""Every network there is, by name."""
+
+
+def entry(name: object) -> NetworkEntry:
+    """The network of that name.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise ModelError(f"network '{name}' is not known (known: {', '.join(NETWORKS)})")
+    return NETWORKS[name]
+
+
+def build(name: str, **arguments: Any) -> nn.Module:
+    """A new network with random weights, on the CPU; ``arguments`` are its factory's.
+
+    Raises
+    ------
+    ModelError
+        If there is no such network or it does not take these arguments.
+    """
+    found = entry(name)
+    module = import_module(f"{__package__}.{found.module}")
+    try:
+        network: nn.Module = getattr(module, found.factory)(**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"these arguments do not fit network '{name}': {reason}") from error
+    return network
