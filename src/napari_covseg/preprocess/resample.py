@@ -1,0 +1,67 @@
+"""Resampling of ``(..., z, y, x)`` arrays onto grids that fill the same box.
+
+The outer edges of both grids coincide: centre ``i`` of ``n`` voxels lies at ``(i + 0.5) / n`` of
+the box, so that going to another grid and back moves nothing. Arrays are linear interpolated;
+where the new grid is coarser, by a triangle as wide as two new voxels, so that noise is averaged
+and not picked out (as ``antialias`` of PyTorch and Pillow does). Labels take the nearest voxel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from napari_covseg.domain.geometry import Shape
+
+Spacing = tuple[float, float, float]
+
+
+def resampled_shape(shape: Shape, spacing_mm: Spacing, target_mm: Spacing) -> Shape:
+    """The shape whose voxels come nearest to ``target_mm``; a single slice stays one."""
+    z, y, x = (
+        max(1, round(n * mm / to)) if n > 1 else 1
+        for n, mm, to in zip(shape, spacing_mm, target_mm, strict=True)
+    )
+    return z, y, x
+
+
+def resample_linear(array: NDArray, shape: Shape) -> NDArray[np.float32]:
+    """The last three axes to ``shape``; values stay between their least and greatest."""
+    result = np.asarray(array, np.float32)
+    first = result.ndim - 3
+    sizes = dict(zip(range(first, result.ndim), shape, strict=True))
+    for axis in sorted(sizes, key=lambda a: sizes[a] / result.shape[a]):
+        if sizes[axis] != result.shape[axis]:
+            result = _along(result, axis, sizes[axis])
+    return np.ascontiguousarray(result)
+
+
+def resample_nearest(array: NDArray, shape: Shape) -> NDArray:
+    """The last three axes to ``shape``, each voxel from the one its centre lies in; a copy."""
+    rows = [_nearest(n, m) for n, m in zip(array.shape[-3:], shape, strict=True)]
+    return np.ascontiguousarray(array[(..., *np.ix_(*rows))])
+
+
+def _along(array: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:
+    moved = np.moveaxis(array, axis, 0)
+    rows = _weights(len(moved), size) @ moved.reshape(len(moved), -1)
+    return np.moveaxis(rows.reshape(size, *moved.shape[1:]), 0, axis)
+
+
+def _weights(old: int, new: int) -> sparse.csr_matrix:
+    """How much each of ``old`` voxels gives to each of ``new``: ``(new, old)``, rows sum to 1."""
+    step = old / new
+    reach = max(1.0, step)
+    centre = (np.arange(new) + 0.5)[:, None] * step
+    taps = np.floor(centre - reach).astype(np.intp) + np.arange(2 * int(np.ceil(reach)) + 2)
+    weight = np.maximum(0, 1 - np.abs(taps + 0.5 - centre) / reach)
+    weight[(taps < 0) | (taps >= old)] = 0
+    weight /= weight.sum(axis=1, keepdims=True)
+    row, tap = np.nonzero(weight)
+    entries = (weight[row, tap].astype(np.float32), (row, taps[row, tap]))
+    return sparse.csr_matrix(entries, shape=(new, old))
+
+
+def _nearest(old: int, new: int) -> NDArray[np.intp]:
+    return ((2 * np.arange(new) + 1) * old) // (2 * new)
