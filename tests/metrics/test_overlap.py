@@ -22,10 +22,20 @@ def counts_of(*pairs, **kwargs):
     return count_classes(joint_histogram(*maps(*pairs)), **kwargs)
 
 
+def triple(counts):
+    """Both, predicted only, reference only."""
+    return (counts.both, counts.predicted_only, counts.reference_only)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_figures_agree_with_monai(seed):
     torch = pytest.importorskip("torch")
-    from monai.metrics import compute_dice, compute_iou, get_confusion_matrix
+    from monai.metrics import (
+        compute_confusion_matrix_metric,
+        compute_dice,
+        compute_iou,
+        get_confusion_matrix,
+    )
 
     rng = np.random.default_rng(seed)
     prediction, reference = rng.integers(0, 5, (2, 6, 7, 8)).astype(np.uint8)
@@ -44,19 +54,23 @@ def test_figures_agree_with_monai(seed):
         ours = counted[name]
         assert ours.dice == pytest.approx(float(compute_dice(predicted, expected)), abs=1e-6)
         assert ours.iou == pytest.approx(float(compute_iou(predicted, expected)), abs=1e-6)
-        tp, fp, _, fn = get_confusion_matrix(predicted, expected).reshape(-1).tolist()
-        assert (ours.both, ours.predicted_only, ours.reference_only) == (tp, fp, fn)
-        assert ours.sensitivity == pytest.approx(tp / (tp + fn))
-        assert ours.precision == pytest.approx(tp / (tp + fp))
+        confusion = get_confusion_matrix(predicted, expected)
+        tp, fp, tn, fn = confusion.reshape(-1).tolist()
+        assert (*triple(ours), ours.neither) == (tp, fp, fn, tn)
+        for figure in ("sensitivity", "specificity", "precision", "accuracy"):
+            theirs = float(compute_confusion_matrix_metric(figure, confusion))
+            assert getattr(ours, figure) == pytest.approx(theirs, abs=1e-6), figure
 
 
 def test_figures_by_hand():
-    counts = Counts(both=6, predicted_only=2, reference_only=4)
+    counts = Counts(both=6, predicted_only=2, reference_only=4, neither=18)
     assert counts.dice == pytest.approx(12 / 18)
     assert counts.iou == pytest.approx(0.5)
     assert counts.sensitivity == pytest.approx(0.6)
     assert counts.precision == pytest.approx(0.75)
-    assert counts + counts == Counts(12, 4, 8)
+    assert counts.specificity == pytest.approx(18 / 20)
+    assert counts.accuracy == pytest.approx(24 / 30)
+    assert counts + counts == Counts(12, 4, 8, 36)
     assert not counts.both_empty
 
 
@@ -70,6 +84,9 @@ def test_empty_is_no_value_and_missed_is_zero():
     invented = Counts(0, 5, 0)
     assert (invented.dice, invented.precision) == (0, 0)
     assert math.isnan(invented.sensitivity)
+    assert math.isnan(Counts(3, 0, 4).specificity)
+    assert math.isnan(empty.accuracy)
+    assert (Counts(0, 0, 0, 9).specificity, Counts(0, 0, 0, 9).accuracy) == (1, 1)
 
 
 def test_the_histogram_counts_pairs():
@@ -89,7 +106,7 @@ def test_the_histogram_refuses_other_shapes_and_values():
 
 def test_lung_means_lesions_included():
     counts = counts_of((1, 3, 5), (4, 2, 5), (0, 6, 1), (2, 0, 1))
-    assert counts["lung"] == Counts(both=10, predicted_only=1, reference_only=1)
+    assert triple(counts["lung"]) == (10, 1, 1)
 
 
 def test_ignored_voxels_leave_every_count():
@@ -98,50 +115,58 @@ def test_ignored_voxels_leave_every_count():
         assert counts_of((1, 1, 5), (3, 3, 4), (4, 4, 2), (2, 2, 3), ignored) == without
 
 
+def test_the_counts_add_up_to_the_voxels_that_are_known():
+    pairs = ((1, 1, 5), (3, 3, 4), (0, 3, 2), (0, 0, 6), (5, 3, 3), (3, 5, 8), (4, 0, 1), (0, 7, 9))
+    counts = counts_of(*pairs)
+    assert (*triple(counts["infection"]), counts["infection"].neither) == (15, 1, 2, 11)
+    # Infection of unknown kind, in either map, says nothing about GGO.
+    assert (*triple(counts["ggo"]), counts["ggo"].neither) == (4, 0, 2, 12)
+
+
 def test_infection_of_unknown_kind_counts_as_infection_only():
     known = ((3, 3, 4), (4, 3, 1), (4, 4, 2), (6, 6, 5))
     plain = counts_of(*known)
     more = counts_of(*known, (3, 5, 7), (0, 5, 2), (5, 4, 3))
     assert more["ggo"] == plain["ggo"]
     assert more["consolidation"] == plain["consolidation"]
-    assert more["infection"] == Counts(7 + 10, 0, 2)
+    assert triple(more["infection"]) == (7 + 10, 0, 2)
 
 
 def test_a_reference_that_knows_no_kind_gives_ggo_no_value():
     counts = counts_of((3, 5, 7), (4, 0, 7), (3, 0, 7), (1, 6, 9))
     assert counts["ggo"] is None
     assert counts["consolidation"] is None
-    assert counts["infection"] == Counts(7, 14, 0)
+    assert triple(counts["infection"]) == (7, 14, 0)
 
 
 def test_a_reference_without_any_lesion_blames_false_ones():
     counts = counts_of((3, 1, 7), (1, 1, 9))
-    assert counts["ggo"] == Counts(0, 7, 0)
+    assert triple(counts["ggo"]) == (0, 7, 0)
     assert counts["consolidation"].both_empty
 
 
 def test_sides_count_only_where_both_maps_know_them():
     counts = counts_of((1, 1, 10), (2, 1, 3), (2, 2, 8), (1, 6, 4), (3, 1, 2), (1, 3, 5), (1, 0, 1))
-    assert counts["left_lung"] == Counts(both=10, predicted_only=1, reference_only=3)
-    assert counts["right_lung"] == Counts(both=8, predicted_only=3, reference_only=0)
+    assert triple(counts["left_lung"]) == (10, 1, 3)
+    assert triple(counts["right_lung"]) == (8, 3, 0)
 
 
 def test_lungs_without_side_give_sides_no_value():
     counts = counts_of((1, 6, 10), (2, 6, 10), (1, 0, 2))
     assert counts["left_lung"] is None
     assert counts["right_lung"] is None
-    assert counts["lung"] == Counts(20, 2, 0)
+    assert triple(counts["lung"]) == (20, 2, 0)
 
 
 def test_a_reference_of_lesions_only_gives_lungs_no_value():
     pairs = ((1, 0, 30), (3, 3, 5), (0, 4, 1))
     found_out = counts_of(*pairs)
     assert [found_out[name] for name in ("lung", "left_lung", "right_lung")] == [None] * 3
-    assert found_out["ggo"] == Counts(5, 0, 0)
-    assert counts_of(*pairs, lung_masks=True)["lung"] == Counts(5, 30, 1)
+    assert triple(found_out["ggo"]) == (5, 0, 0)
+    assert triple(counts_of(*pairs, lung_masks=True)["lung"]) == (5, 30, 1)
     told = counts_of((1, 1, 30), (3, 3, 5), lung_masks=False)
     assert told["lung"] is None
-    assert told["infection"] == Counts(5, 0, 0)
+    assert triple(told["infection"]) == (5, 0, 0)
 
 
 def test_all_classes_are_there():

@@ -20,7 +20,7 @@ def test_cases_of_one_patient_are_averaged_first():
 
 
 def test_no_value_is_left_out():
-    mean = mean_over_patients({"a": 0.5, "b": NAN, "c": 0.7}, {})
+    mean = mean_over_patients({"a": 0.5, "b": NAN, "c": 0.7, "d": math.inf}, {})
     assert mean.mean == pytest.approx(0.6)
     assert (mean.patients, mean.cases) == (2, 2)
 

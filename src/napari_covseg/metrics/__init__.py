@@ -1,1 +1,1 @@
-"""How well a label map agrees with a reference: numpy only, no files."""
+"""How well a label map agrees with a reference: numpy and scipy, no files."""

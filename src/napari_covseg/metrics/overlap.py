@@ -29,6 +29,16 @@ class EvaluatedClass:
     needs_lung_masks: bool = False
     """Whether a reference without any lung mask says nothing about it."""
 
+    @property
+    def is_inside(self) -> NDArray[np.bool_]:
+        """For each label, shape ``(8,)``: whether it belongs to the class."""
+        return _among(self.inside)
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """For each label, shape ``(8,)``: whether it says if the voxel belongs to the class."""
+        return ~_among((*self.perhaps, Label.IGNORE))
+
 
 CLASSES: tuple[EvaluatedClass, ...] = (
     EvaluatedClass("lung", LUNG_LABELS, needs_lung_masks=True),
@@ -47,17 +57,23 @@ CLASSES: tuple[EvaluatedClass, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Voxels of one class: in both maps, in the prediction only, in the reference only."""
+    """Voxels of one class: in both maps, in the prediction only, in the reference only, in neither.
+
+    Together they are the voxels of the image of which both maps say whether they belong to the
+    class. ``neither`` matters to `specificity` and `accuracy` only.
+    """
 
     both: int
     predicted_only: int
     reference_only: int
+    neither: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
             self.both + other.both,
             self.predicted_only + other.predicted_only,
             self.reference_only + other.reference_only,
+            self.neither + other.neither,
         )
 
     @property
@@ -94,6 +110,21 @@ class Counts:
     def precision(self) -> float:
         """``|P & R| / |P|``; NaN if the prediction is empty."""
         return _ratio(self.both, self.predicted)
+
+    @property
+    def specificity(self) -> float:
+        """``|neither| / (|all| - |R|)`` over all counted voxels; NaN if all are in the reference.
+
+        Most of a CT is neither, so it is near 1 for any small class, and falls when the image is
+        cropped: compare it only between results on the same images.
+        """
+        return _ratio(self.neither, self.neither + self.predicted_only)
+
+    @property
+    def accuracy(self) -> float:
+        """``(|P & R| + |neither|) / |all|`` over all counted voxels; see `specificity`."""
+        right = self.both + self.neither
+        return _ratio(right, right + self.predicted_only + self.reference_only)
 
 
 def joint_histogram(
@@ -145,16 +176,18 @@ def _count(
 ) -> Counts | None:
     if one.perhaps and not expected[list(one.inside)].sum() and expected[list(one.perhaps)].sum():
         return None
-    counted = np.ones(_N, dtype=bool)
-    counted[[*one.perhaps, Label.IGNORE]] = False
-    inside = np.zeros(_N, dtype=bool)
-    inside[list(one.inside)] = True
-    outside = counted & ~inside
+    inside = one.is_inside
+    outside = one.is_known & ~inside
     return Counts(
         both=int(histogram[np.ix_(inside, inside)].sum()),
         predicted_only=int(histogram[np.ix_(inside, outside)].sum()),
         reference_only=int(histogram[np.ix_(outside, inside)].sum()),
+        neither=int(histogram[np.ix_(outside, outside)].sum()),
     )
+
+
+def _among(labels: tuple[Label, ...]) -> NDArray[np.bool_]:
+    return np.isin(np.arange(_N), labels)
 
 
 def _ratio(part: int, whole: int) -> float:

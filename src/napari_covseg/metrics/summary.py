@@ -32,28 +32,37 @@ def mean_over_patients(values: Mapping[str, float], patients: Mapping[str, str])
     Parameters
     ----------
     values
-        Case to value; NaN (no value) is left out.
+        Case to value; NaN and infinity (no value) are left out.
     patients
         Case to patient; a case that is not there is a patient of its own.
     """
-    grouped: dict[tuple[str, str], list[float]] = {}
-    for case, value in values.items():
-        if not np.isnan(value):
-            own = ("patient", patients[case]) if case in patients else ("case", case)
-            grouped.setdefault(own, []).append(value)
-    means = [float(np.mean(group)) for group in grouped.values()]
-    cases = sum(map(len, grouped.values()))
+    values = {case: value for case, value in values.items() if np.isfinite(value)}
+    means = patient_means(values, patients)
+    cases = len(values)
     if not means:
         nan = float("nan")
         return PatientMean(nan, nan, (nan, nan), 0, 0)
     std = float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
-    return PatientMean(float(np.mean(means)), std, _interval(means), len(means), cases)
+    return PatientMean(float(np.mean(means)), std, bootstrap_interval(means), len(means), cases)
 
 
-def _interval(means: Sequence[float]) -> tuple[float, float]:
-    if len(means) < 2:
+def patient_means(values: Mapping[str, float], patients: Mapping[str, str]) -> list[float]:
+    """The mean of each patient's cases; ``patients`` as in `mean_over_patients`."""
+    grouped: dict[tuple[str, str], list[float]] = {}
+    for case, value in values.items():
+        own = ("patient", patients[case]) if case in patients else ("case", case)
+        grouped.setdefault(own, []).append(value)
+    return [float(np.mean(group)) for group in grouped.values()]
+
+
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of ``values`` by the percentile bootstrap, always the same.
+
+    NaN for fewer than two values. Too narrow for fewer than about ten (Efron & Tibshirani 1993).
+    """
+    if len(values) < 2:
         return (float("nan"), float("nan"))
     random = np.random.default_rng(_SEED)
-    drawn = random.choice(np.asarray(means), size=(_RESAMPLES, len(means)))
+    drawn = random.choice(np.asarray(values), size=(_RESAMPLES, len(values)))
     low, high = np.percentile(drawn.mean(axis=1), [2.5, 97.5])
     return (float(low), float(high))
