@@ -7,14 +7,24 @@ import numpy as np
 import pytest
 import torch
 
+from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.models.checkpoint import read_checkpoint
-from napari_covseg.training.config import TrainConfig
+from napari_covseg.models.unet_lite import UNetLite
+from napari_covseg.training.config import (
+    DEVELOPMENT_VALIDATION,
+    FOLDS,
+    TrainConfig,
+    development_fold,
+)
+from napari_covseg.training.pretrained import imagenet_weights, load_encoder
 from napari_covseg.training.trainer import train
 
 TINY = replace(
     TrainConfig(),
-    channels=(8, 16),
+    network="unet2d",
+    arguments=(("channels", (8, 16)),),
+    pretrained=False,
     patch=(32, 32),
     batch=4,
     steps=60,
@@ -65,6 +75,32 @@ def test_training_learns_and_writes_a_model(toy_data: Path, tmp_path: Path) -> N
     classes = model.network(image[None, None]).argmax(1)[0]
     assert float((classes[4:20, 8:40] == 1).float().mean()) > 0.9
     assert float((classes[28:44, 8:40] == 3).float().mean()) > 0.9
+
+
+def test_a_pretrained_encoder_learns_more_slowly(toy_data: Path, tmp_path: Path) -> None:
+    settings = replace(TINY, network="unet_lite", arguments=(), pretrained=True, batch=2, steps=1)
+    settings = replace(settings, warm_up=1, encoder_rate=0.0, weight_decay=0.0)
+    model = read_checkpoint(run_to_end(train(toy_data, tmp_path, "toy", settings, ())))
+    start = UNetLite()
+    load_encoder(start, imagenet_weights())
+    kept = {k: v for k, v in model.network.state_dict().items() if k.startswith("encoder.")}
+    for key, value in start.state_dict().items():
+        if key.startswith("encoder.") and key.endswith("weight"):
+            assert torch.allclose(kept[key], value, rtol=1e-3, atol=1e-6)  # kept as float16
+    assert model.card["training"]["settings"]["encoder_rate"] == 0.0
+
+
+def test_there_are_no_imagenet_weights_for_other_networks(toy_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no ImageNet weights for network 'unet2d'"):
+        run_to_end(train(toy_data, tmp_path, "toy", replace(TINY, pretrained=True), ()))
+
+
+def test_each_patient_is_kept_from_training_in_one_fold() -> None:
+    patients = [*DEVELOPMENT_VALIDATION, *(f"s{n:02}" for n in range(60, 71)), "r1", "c1"]
+    folds = [development_fold(patients, fold) for fold in range(FOLDS)]
+    assert folds[0] == DEVELOPMENT_VALIDATION
+    assert sorted(one for fold in folds for one in fold) == sorted(patients)
+    assert {len(fold) for fold in folds[1:]} == {4, 5}
 
 
 def test_a_seed_gives_the_same_weights(toy_data: Path, tmp_path: Path) -> None:

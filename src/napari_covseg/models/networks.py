@@ -49,6 +49,7 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
         entry.name: entry
         for entry in (
             NetworkEntry("unet2d", "unet2d", "UNet2D", 2, "2D U-Net with strided convolutions"),
+            NetworkEntry("unet_lite", "unet_lite", "UNetLite", 2, "EfficientNet-Lite0 U-Net, 2D"),
             NetworkEntry("unet3d", "unet3d", "UNet3D", 3, "standard 3D U-Net of Mueller et al."),
         )
     }
@@ -69,7 +70,7 @@ def entry(name: object) -> NetworkEntry:
     return NETWORKS[name]
 
 
-def build(name: str, **arguments: Any) -> nn.Module:
+def build(name: str, /, **arguments: Any) -> nn.Module:
     """A new network with random weights, on the CPU; ``arguments`` are its factory's.
 
     Raises

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from napari_covseg.domain.progress import Progress, run_to_end
-from napari_covseg.training.config import DEVELOPMENT_VALIDATION, TrainConfig
+from napari_covseg.training.config import FOLDS, TrainConfig, development_fold
+from napari_covseg.training.dataset import read_patients
 from napari_covseg.training.trainer import train
 
 
@@ -21,12 +22,22 @@ def main() -> None:
     parser.add_argument("--name", default="covseg-default", help="the model's name")
     parser.add_argument("--steps", type=int, default=TrainConfig.steps)
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
-    parser.add_argument(
+    left_out = parser.add_mutually_exclusive_group()
+    left_out.add_argument(
+        "--fold",
+        type=int,
+        choices=range(FOLDS),
+        default=0,
+        help="which patients are kept from training; 0 is the development split",
+    )
+    left_out.add_argument(
         "--all-patients", action="store_true", help="leave nobody out (no figures can be given)"
     )
     arguments = parser.parse_args()
     config = replace(TrainConfig(), steps=arguments.steps, seed=arguments.seed)
-    leave_out = () if arguments.all_patients else DEVELOPMENT_VALIDATION
+    leave_out: tuple[str, ...] = ()
+    if not arguments.all_patients:
+        leave_out = development_fold(read_patients(arguments.data).values(), arguments.fold)
     console = Console(stderr=True)
 
     def report(progress: Progress) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from napari_covseg.preprocess.recipe import AxialRecipe
 
@@ -15,6 +17,19 @@ DEVELOPMENT_VALIDATION = (
 All cases of these patients are left out, in every set: r27 and r36 stand in two of them, s10_43
 is two slices.
 """
+FOLDS = 4
+
+
+def development_fold(patients: Iterable[str], fold: int) -> tuple[str, ...]:
+    """The patients kept from training in fold 0 to 3; each patient is kept in exactly one.
+
+    Fold 0 is the development split, on which settings are chosen; the others share out the rest
+    in the order of the names, which begin with the kind of data.
+    """
+    if fold == 0:
+        return DEVELOPMENT_VALIDATION
+    rest = sorted(set(patients) - set(DEVELOPMENT_VALIDATION))
+    return tuple(rest[fold - 1 :: FOLDS - 1])
 
 
 @dataclass(frozen=True)
@@ -25,8 +40,14 @@ class TrainConfig:
     ----------
     recipe
         Preparation of the slices; stored with the weights.
-    channels
-        Feature maps of `UNet2D`, finest level first.
+    network
+        Name in `models.networks.NETWORKS`.
+    arguments
+        Of the network's class, as ``(name, value)``.
+    pretrained
+        Whether the encoder starts from ImageNet's weights (``unet_lite`` only).
+    encoder_rate
+        Learning rate of a pretrained encoder, as a fraction of the rest's.
     patch
         Height and width of a training patch, in pixels of the recipe.
     batch, steps
@@ -44,14 +65,17 @@ class TrainConfig:
     """
 
     recipe: AxialRecipe = field(default_factory=AxialRecipe)
-    channels: tuple[int, ...] = (16, 32, 64, 128, 256, 256)
+    network: str = "unet_lite"
+    arguments: tuple[tuple[str, Any], ...] = ()
+    pretrained: bool = True
+    encoder_rate: float = 0.3
     patch: tuple[int, int] = (192, 224)
     batch: int = 8
-    steps: int = 8000
+    steps: int = 1600
     learning_rate: float = 1e-3
-    warm_up: int = 300
-    weight_decay: float = 0.02
-    ema: float = 0.999
-    set_weights: tuple[tuple[str, float], ...] = (("medseg", 0.4), ("ma", 0.25), ("sirm", 0.35))
+    warm_up: int = 200
+    weight_decay: float = 0.05
+    ema: float = 0.998
+    set_weights: tuple[tuple[str, float], ...] = (("medseg", 0.45), ("ma", 0.27), ("sirm", 0.28))
     lesion_slices: float = 0.65
     seed: int = 0

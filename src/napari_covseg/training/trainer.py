@@ -7,15 +7,17 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from napari_covseg.domain.errors import CovsegError
+from napari_covseg.domain.errors import CovsegError, UsageError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.models.checkpoint import write_checkpoint
-from napari_covseg.models.unet2d import UNet2D
+from napari_covseg.models.networks import build
+from napari_covseg.models.unet_lite import UNetLite
 from napari_covseg.training.augment import make_batch
 from napari_covseg.training.config import TrainConfig
 from napari_covseg.training.dataset import (
@@ -26,6 +28,7 @@ from napari_covseg.training.dataset import (
     read_patients,
 )
 from napari_covseg.training.losses import partial_label_loss
+from napari_covseg.training.pretrained import imagenet_weights, load_encoder
 
 
 def train(
@@ -50,12 +53,10 @@ def train(
     sampler = SliceSampler(
         _read(data, config, leave_out), dict(config.set_weights), config.lesion_slices, rng
     )
-    network: nn.Module = UNet2D(config.channels).to(device)
+    network = _start(config).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimiser = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, config))
     table = allowed_table().to(device)
     started, recent = time.monotonic(), math.nan
@@ -80,9 +81,9 @@ def train(
         recent = value if math.isnan(recent) else 0.98 * recent + 0.02 * value
         if step % 500 == 0 or step == config.steps:
             about = _about(config, leave_out, step)
-            arguments = {"channels": list(config.channels)}
             card = write_checkpoint(
-                output, name, average, "unet2d", arguments, config.recipe, about
+                *(output, name, average, config.network, dict(config.arguments)),
+                *(config.recipe, about),
             )
         rate = (time.monotonic() - started) / step
         yield Progress(step, config.steps, f"loss {recent:.3f}, {rate:.2f} s a step")
@@ -97,6 +98,28 @@ def _read(
         name: list(load_slices(data, name, config.recipe, patients, set(leave_out)))
         for name, _ in config.set_weights
     }
+
+
+def _start(config: TrainConfig) -> nn.Module:
+    network = build(config.network, **dict(config.arguments))
+    if config.pretrained:
+        if not isinstance(network, UNetLite):
+            raise UsageError(f"there are no ImageNet weights for network '{config.network}'")
+        load_encoder(network, imagenet_weights())
+    return network
+
+
+def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Parameters by learning rate: a pretrained encoder learns more slowly."""
+    encoder: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        slow = config.pretrained and name.startswith("encoder.")
+        (encoder if slow else rest).append(parameter)
+    groups: list[dict[str, Any]] = [{"params": rest, "lr": config.learning_rate}]
+    if encoder:
+        groups.append({"params": encoder, "lr": config.learning_rate * config.encoder_rate})
+    return groups
 
 
 def _rate(step: int, config: TrainConfig) -> float:
@@ -118,9 +141,9 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float) -> Non
 
 def _about(config: TrainConfig, leave_out: tuple[str, ...], step: int) -> dict[str, object]:
     settings = asdict(config)
-    del settings["recipe"]
+    del settings["recipe"], settings["network"], settings["arguments"]
     return {
-        "version": "1",
+        "version": "2",
         "licence": "research only, non-commercial: see LICENSE beside the weights",
         "training": {"settings": settings, "steps_done": step, "left_out_patients": leave_out},
     }
