@@ -1,10 +1,21 @@
-"""Losses for partial labels: each label allows a set of classes (``docs/concepts/labels.md``)."""
+"""Losses for partial labels: each label allows a set of classes (``docs/concepts/labels.md``).
+
+All take logits ``(n, classes, *spatial)``, for slices and volumes alike, and ``allowed``, bool of
+the same shape: the classes that agree with each voxel's label. Voxels that allow every class
+(ignore) cost nothing and get no gradient.
+"""
 
 from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.labels import NetworkClass
 
 LESIONS = (NetworkClass.GGO, NetworkClass.CONSOLIDATION)
@@ -15,17 +26,18 @@ REGIONS: tuple[tuple[NetworkClass, ...], ...] = (
     (NetworkClass.LUNG, *LESIONS),
 )
 """Unions of classes whose Dice is optimised: GGO, consolidation, infection, whole lung."""
+PARTIAL_LABELS: tuple[tuple[NetworkClass, ...], ...] = (
+    LESIONS,
+    (NetworkClass.BACKGROUND, NetworkClass.LUNG),
+)
+"""The sets that partial labels allow: infection of unknown class, no lesion (perhaps lung)."""
 
 
 def allowed_cross_entropy(logits: Tensor, allowed: Tensor) -> Tensor:
     """-log of the probability of each voxel's set of allowed classes, averaged over voxels.
 
-    Parameters
-    ----------
-    logits
-        ``(n, classes, h, w)``.
-    allowed
-        bool, same shape; voxels that allow every class (ignore) are left out of the mean.
+    Voxels that allow every class are left out of the mean. With full labels this is categorical
+    cross-entropy.
     """
     log_all = torch.logsumexp(logits, dim=1)
     log_allowed = torch.logsumexp(logits.masked_fill(~allowed, -torch.inf), dim=1)
@@ -41,18 +53,153 @@ def soft_dice_loss(probability: Tensor, allowed: Tensor, smooth: float = 50.0) -
     """
     losses = []
     for region in REGIONS:
-        inside = list(region)
-        outside = [c for c in range(probability.shape[1]) if c not in region]
-        is_in = ~allowed[:, outside].any(dim=1)
-        known = is_in | ~allowed[:, inside].any(dim=1)
-        p = probability[:, inside].sum(dim=1) * known
+        is_in, known = _decided(allowed, region)
+        p = probability[:, list(region)].sum(dim=1) * known
         target = is_in.to(p.dtype)
         overlap = (p * target).sum()
         losses.append(1 - (2 * overlap + smooth) / (p.sum() + target.sum() + smooth))
     return torch.stack(losses).mean()
 
 
-def partial_label_loss(logits: Tensor, allowed: Tensor) -> Tensor:
-    """Cross-entropy over the allowed sets plus soft Dice, both in float32."""
+def tversky_loss(
+    probability: Tensor,
+    allowed: Tensor,
+    *,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    smooth: float = 1e-6,
+    batch: bool = False,
+    reduction: str = "sum",
+) -> Tensor:
+    """1 - Tversky index of each class, over the classes and the samples (Salehi et al. 2017).
+
+    The index is ``(TP + smooth) / (TP + alpha FP + beta FN + smooth)`` of the probabilities; with
+    one half for both it is soft Dice. The defaults are those of MIScnn, with which Mueller et al.
+    trained: each sample has its own index, its classes are summed up (least 0, greatest their
+    number), samples are averaged.
+
+    A voxel counts for a class only where its label decides whether it belongs there. A partial
+    label decides about its set as a whole, so a sample that holds one of `PARTIAL_LABELS` has a
+    term for this set too, as if it was one more class.
+
+    Parameters
+    ----------
+    probability
+        ``(n, classes, *spatial)``, summing up to 1.
+    allowed
+        bool, same shape.
+    alpha, beta
+        Weights of false positives and of false negatives, named as Salehi et al. and MONAI do
+        (Mueller et al. write them the other way round, and use one half for both).
+    smooth
+        Voxels added above and below the line, against 0 / 0.
+    batch
+        Whether the index is of all samples together rather than of each.
+    reduction
+        ``"sum"`` or ``"mean"`` over the classes (a partial label's set among them).
+
+    Raises
+    ------
+    UsageError
+        If a weight or the smoothing is negative, both weights are 0, or the reduction is unknown.
+    """
+    if min(alpha, beta, smooth) < 0 or alpha + beta <= 0:
+        raise UsageError(
+            "expected alpha, beta and smooth of at least 0 and alpha + beta above 0, "
+            f"got {alpha}, {beta} and {smooth}"
+        )
+    if reduction not in ("sum", "mean"):
+        raise UsageError(f"unknown reduction {reduction!r}: use sum or mean")
+    axes = list(range(0 if batch else 1, allowed.ndim - 1))
+    losses, weights = [], []
+    for region in (*((c,) for c in NetworkClass), *PARTIAL_LABELS):
+        is_in, known = _decided(allowed, region)
+        target = is_in.to(probability.dtype)
+        p = probability[:, list(region)].sum(dim=1) * known
+        true = (p * target).sum(dim=axes)
+        false_positive, false_negative = p.sum(dim=axes) - true, target.sum(dim=axes) - true
+        wrong = alpha * false_positive + beta * false_negative
+        losses.append(1 - (true + smooth) / (true + wrong + smooth))
+        weights.append(_is_there(allowed, region, axes).to(probability.dtype))
+    weight = torch.stack(weights)
+    total = (torch.stack(losses) * weight).sum(dim=0)
+    return (total / weight.sum(dim=0) if reduction == "mean" else total).mean()
+
+
+def partial_label_loss(logits: Tensor, allowed: Tensor, *, smooth: float = 50.0) -> Tensor:
+    """Cross-entropy over the allowed sets plus soft Dice (`soft_dice_loss`), both in float32."""
     logits = logits.float()
-    return allowed_cross_entropy(logits, allowed) + soft_dice_loss(logits.softmax(dim=1), allowed)
+    entropy = allowed_cross_entropy(logits, allowed)
+    return entropy + soft_dice_loss(logits.softmax(dim=1), allowed, smooth)
+
+
+def tversky_cross_entropy(
+    logits: Tensor,
+    allowed: Tensor,
+    *,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    smooth: float = 1e-6,
+    batch: bool = False,
+    reduction: str = "sum",
+) -> Tensor:
+    """Cross-entropy over the allowed sets plus `tversky_loss`, both in float32.
+
+    With the defaults the loss of Mueller et al. (2021).
+    """
+    logits = logits.float()
+    tversky = tversky_loss(
+        logits.softmax(dim=1),
+        allowed,
+        alpha=alpha,
+        beta=beta,
+        smooth=smooth,
+        batch=batch,
+        reduction=reduction,
+    )
+    return allowed_cross_entropy(logits, allowed) + tversky
+
+
+LOSSES: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
+    {"dice_ce": partial_label_loss, "tversky_ce": tversky_cross_entropy}
+)
+"""Losses by name, of ``(logits, allowed)``; their settings are their other arguments."""
+
+
+def build_loss(name: str, **settings: object) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of that name with these settings, tried once.
+
+    Raises
+    ------
+    UsageError
+        If there is no such loss, or it does not take these settings.
+    """
+    if name not in LOSSES:
+        raise UsageError(f"unknown loss {name!r}: use {', '.join(LOSSES)}")
+    known = list(inspect.signature(LOSSES[name]).parameters)[2:]
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        raise UsageError(f"loss {name} has no setting {unknown[0]!r}: use {', '.join(known)}")
+    loss = partial(LOSSES[name], **settings)
+    classes = len(NetworkClass)
+    try:
+        loss(torch.zeros(1, classes, 1), torch.eye(classes, dtype=torch.bool)[:1, :, None])
+    except (TypeError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"loss {name} cannot use these settings: {reason}") from error
+    return loss
+
+
+def _decided(allowed: Tensor, region: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Where labels say that a voxel is in the region, and where they say whether it is."""
+    outside = [c for c in range(allowed.shape[1]) if c not in region]
+    is_in = ~allowed[:, outside].any(dim=1)
+    return is_in, is_in | ~allowed[:, list(region)].any(dim=1)
+
+
+def _is_there(allowed: Tensor, region: Sequence[int], axes: list[int]) -> Tensor:
+    """Whether a sample has a term for the region: a class always, a set where a label is it."""
+    if len(region) == 1:
+        return torch.ones_like(allowed[:, 0]).any(dim=axes)
+    is_in, _ = _decided(allowed, region)
+    return (is_in & allowed[:, list(region)].all(dim=1)).any(dim=axes)
