@@ -40,7 +40,8 @@ def resample_linear(array: NDArray, shape: Shape) -> NDArray[np.float32]:
 def resample_nearest(array: NDArray, shape: Shape) -> NDArray:
     """The last three axes to ``shape``, each voxel from the one its centre lies in; a copy."""
     rows = [_nearest(n, m) for n, m in zip(array.shape[-3:], shape, strict=True)]
-    return np.ascontiguousarray(array[(..., *np.ix_(*rows))])
+    z, y, x = np.ix_(*rows)
+    return np.ascontiguousarray(array[..., z, y, x])
 
 
 def _along(array: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:

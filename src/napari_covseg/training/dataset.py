@@ -91,11 +91,13 @@ def load_slices(
         x_mm, y_mm, _ = image.header.get_zooms()
         for z in range(len(grey)):
             yield TrainingSlice(
-                case, patients[case], *_resample(grey[z], labels[z], (y_mm, x_mm), recipe.pixel_mm)
+                case,
+                patients[case],
+                *resample_slice(grey[z], labels[z], (y_mm, x_mm), recipe.pixel_mm),
             )
 
 
-def _resample(
+def resample_slice(
     grey: NDArray[np.uint8], codes: NDArray[np.uint8], pixel_mm: tuple[float, float], to_mm: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Grey by antialiased linear, codes by nearest, to square pixels of ``to_mm``."""

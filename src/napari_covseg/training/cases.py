@@ -1,0 +1,199 @@
+"""Training cases from raw datasets: prepared as the network sees them, checked, and cached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.labels import LESION_LABELS, Label, NetworkClass
+from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.io.labels import read_labels
+from napari_covseg.io.nnunet import RawCase, RawDataset
+from napari_covseg.io.read import read_volume
+from napari_covseg.preprocess.recipe import AxialRecipe
+from napari_covseg.preprocess.volume_recipe import VolumeRecipe
+from napari_covseg.training.cache import Entry, content_key, read_entry, write_entry
+from napari_covseg.training.dataset import NO_LESION, resample_slice
+
+Recipe = AxialRecipe | VolumeRecipe
+_MARK_LUNG = (Label.LEFT_LUNG, Label.RIGHT_LUNG, Label.LUNG)
+_TEACH: Mapping[NetworkClass, tuple[int, ...]] = {
+    NetworkClass.BACKGROUND: (Label.BACKGROUND, NO_LESION),
+    NetworkClass.LUNG: _MARK_LUNG,
+    NetworkClass.GGO: (Label.GGO,),
+    NetworkClass.CONSOLIDATION: (Label.CONSOLIDATION,),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """One case on the recipe's grid.
+
+    Parameters
+    ----------
+    name, dataset, patient
+        As in the raw dataset.
+    image
+        ``(z, y, x)``: uint8 grey levels (`AxialRecipe`) or float16 prepared values
+        (`VolumeRecipe`); may be mapped from disk.
+    codes
+        uint8, same shape: values of `Label`, and ``NO_LESION``.
+    spacing_mm
+        ``(z, y, x)``.
+    warnings
+        What the readers had to do.
+    """
+
+    name: str
+    dataset: str
+    patient: str
+    image: NDArray
+    codes: NDArray[np.uint8]
+    spacing_mm: tuple[float, float, float]
+    warnings: tuple[str, ...] = ()
+
+
+def load_cases(
+    datasets: Iterable[RawDataset], recipe: Recipe, cache: Path | None
+) -> Steps[list[TrainingCase]]:
+    """Every case, read and prepared, or taken from the folder ``cache``; order as given.
+
+    Yields progress after each case.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, image and labels do not lie on one grid, or a label value
+        has no meaning; the line names the file.
+    ResourceError
+        If the cache cannot be written.
+    """
+    jobs = [(case, dataset.label_map) for dataset in datasets for case in dataset.cases]
+    cases: list[TrainingCase] = []
+    for case, label_map in jobs:
+        yield Progress(len(cases), len(jobs), f"reading {case.dataset}")
+        entry = _entry(case, label_map, recipe, cache)
+        cases.append(
+            TrainingCase(
+                case.name,
+                case.dataset,
+                case.patient,
+                entry.image,
+                entry.codes,
+                entry.spacing_mm,
+                entry.warnings,
+            )
+        )
+    yield Progress(len(cases), len(jobs), "the data is read")
+    return cases
+
+
+def check_classes(
+    cases: Sequence[TrainingCase], asked: Iterable[NetworkClass] = ()
+) -> tuple[str, ...]:
+    """Warnings about network classes that no voxel of the data teaches.
+
+    Raises
+    ------
+    InputError
+        If one of the classes ``asked`` for is among them, or no voxel has a label at all.
+    """
+    counts = np.zeros(NO_LESION + 1, np.int64)
+    for case in cases:
+        counts += np.bincount(case.codes.reshape(-1), minlength=NO_LESION + 1)
+    if counts.sum() == counts[Label.IGNORE]:
+        raise InputError("the training data has no labelled voxel: all of it is ignored or empty")
+    empty = [c for c in NetworkClass if not counts[list(_TEACH[c])].sum()]
+    for missing in empty:
+        if missing in asked:
+            raise InputError(
+                f"the training data has no voxel of {missing.name.lower()}, which is asked for; "
+                "add cases that have it, or train without it"
+            )
+    unknown = counts[Label.INFECTION] > 0
+    return tuple(f"no voxel of the training data is {_told(c, bool(unknown))}" for c in empty)
+
+
+def has_lesion(codes: NDArray[np.uint8]) -> bool:
+    """Whether any voxel is GGO, consolidation or infection."""
+    return bool(np.isin(codes, LESION_LABELS).any())
+
+
+def _told(missing: NetworkClass, infection: bool) -> str:
+    title = "GGO" if missing is NetworkClass.GGO else missing.name.lower()
+    if infection and missing in (NetworkClass.GGO, NetworkClass.CONSOLIDATION):
+        return f"{title} for certain (some are infection, its class unknown)"
+    return f"{title}, so the model cannot learn it"
+
+
+def _entry(
+    case: RawCase, label_map: Mapping[int, Label], recipe: Recipe, cache: Path | None
+) -> Entry:
+    if cache is None:
+        return _prepare(case, label_map, recipe)
+    meaning = {str(value): int(label) for value, label in label_map.items()}
+    key = content_key(case, {"recipe": recipe.to_dict(), "labels": meaning})
+    return read_entry(cache, key) or write_entry(cache, key, _prepare(case, label_map, recipe))
+
+
+def _prepare(case: RawCase, label_map: Mapping[int, Label], recipe: Recipe) -> Entry:
+    volume = read_volume(case.image)
+    labels = read_labels(case.labels, label_map=label_map)
+    _check_grids(case, volume, labels)
+    codes = labels.labels
+    if not np.isin(codes, _MARK_LUNG).any():
+        # Nobody drew lungs here: what is no lesion may be lung.
+        codes = np.where(codes == Label.BACKGROUND, np.uint8(NO_LESION), codes)
+    spacing = volume.geometry.spacing_mm
+    warnings = tuple(f"{case.image.name}: {note}" for note in volume.warnings)
+    warnings += tuple(f"{case.labels.name}: {note}" for note in labels.warnings)
+    if isinstance(recipe, VolumeRecipe):
+        prepared = recipe.prepare(volume.hu, spacing)
+        codes = recipe.prepare_labels(codes, spacing)
+        return Entry(prepared.array.astype(np.float16), codes, prepared.spacing_mm, warnings)
+    return _axial(recipe.to_grey(volume.hu.astype(np.float32)), codes, spacing, recipe, warnings)
+
+
+def _axial(
+    grey: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    spacing_mm: tuple[float, float, float],
+    recipe: AxialRecipe,
+    warnings: tuple[str, ...],
+) -> Entry:
+    planes = [
+        resample_slice(*pair, spacing_mm[1:], recipe.pixel_mm)
+        for pair in zip(grey, codes, strict=True)
+    ]
+    image = np.stack([plane for plane, _ in planes])
+    pixel = recipe.pixel_mm
+    return Entry(
+        image, np.stack([plane for _, plane in planes]), (spacing_mm[0], pixel, pixel), warnings
+    )
+
+
+def _check_grids(case: RawCase, volume: CTVolume, labels: LabelMap) -> None:
+    name, image = case.labels.name, case.image.name
+    if not labels.geometry.orthogonal:
+        raise InputError(
+            f"{name}: its axes are not at right angles; resample it and {image} to a regular grid"
+        )
+    ours, theirs = labels.geometry, volume.geometry
+    if ours.shape != theirs.shape:
+        here, there = (" x ".join(map(str, g.shape[::-1])) for g in (ours, theirs))
+        raise InputError(
+            f"{name}: {here} voxels (x, y, z, in the patient's order), but its image {image} has "
+            f"{there}; labels must lie on their image's grid"
+        )
+    if not ours.same_as(theirs):
+        apart = float(np.abs(ours.corners_mm() - theirs.corners_mm()).max())
+        raise InputError(
+            f"{name}: its affine places voxels up to {apart:.1f} mm from those of {image}; labels "
+            "must lie on their image's grid"
+        )
