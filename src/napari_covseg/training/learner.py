@@ -1,0 +1,184 @@
+"""A network, its optimiser and the average of its weights: one training step, and their state."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_covseg.domain.errors import ResourceError
+from napari_covseg.models.device import Device
+from napari_covseg.training.dataset import allowed_table
+from napari_covseg.training.parallel import Parallel
+from napari_covseg.training.schedules import Preset
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Of one step, still on the device: the loss, and the length of the gradient."""
+
+    loss: Tensor
+    gradient: Tensor
+
+    def values(self) -> tuple[float, float]:
+        """Both as numbers; waits for the device."""
+        loss, gradient = torch.stack([self.loss, self.gradient]).tolist()
+        return loss, gradient
+
+
+class Learner:
+    """Everything that a step changes, apart from where the batches come from.
+
+    ``network`` holds the trained weights; `kept` is what is measured and written: their average
+    (batch statistics included), or the network itself where ``preset.ema`` is 0.
+    """
+
+    def __init__(
+        self, network: nn.Module, loss: Loss, preset: Preset, device: Device, parallel: Parallel
+    ) -> None:
+        self._preset, self._loss, self._device, self._parallel = preset, loss, device, parallel
+        layout = _memory_layout(preset)
+        self.network = network.to(device.name).to(memory_format=layout)  # type: ignore[call-overload]
+        self._layout = layout
+        self._average = _copy_of(self.network) if preset.ema else None
+        self._optimiser = _optimiser(self.network, preset, device)
+        self._shares = [float(group["share"]) for group in self._optimiser.param_groups]
+        precision = device.precision if preset.precision == "auto" else preset.precision
+        self._dtype = _DTYPES.get(precision)
+        self._scaler = torch.amp.GradScaler(device.kind, enabled=self._dtype is torch.float16)
+        self._table = allowed_table().to(device.name)
+        self._forward = _compiled(parallel.wrap(self.network), preset, device)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The module to measure and write; do not train it."""
+        return self.network if self._average is None else self._average
+
+    @property
+    def skips_steps(self) -> bool:
+        """Whether a gradient that is no number skips a step (float16) and is no failure."""
+        return self._scaler.is_enabled()
+
+    def step(self, images: Tensor, codes: Tensor, rate: float, number: int) -> StepLoss:
+        """One step on images ``(n, 1, *spatial)`` and codes ``(n, *spatial)``, from 1."""
+        self.network.train()
+        for group, share in zip(self._optimiser.param_groups, self._shares, strict=True):
+            group["lr"] = rate * share
+        images = images.to(self._device.name, non_blocking=True)
+        images = images.contiguous(memory_format=self._layout)
+        codes = codes.to(self._device.name, non_blocking=True)
+        with self.autocast():
+            logits = self._forward(images)
+        loss = self._loss(logits, self._table[codes.long()].movedim(-1, 1))
+        self._optimiser.zero_grad(set_to_none=True)
+        self._parallel.backward(self._scaler.scale(loss))
+        self._scaler.unscale_(self._optimiser)
+        longest = self._preset.clip or torch.inf
+        gradient = nn.utils.clip_grad_norm_(self.network.parameters(), longest)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        if self._average is not None:
+            _move_average(
+                self._average, self.network, min(self._preset.ema, number / (number + 10))
+            )
+        return StepLoss(loss.detach().float(), gradient.detach().float())
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision, where the settings and the device say so."""
+        if self._dtype is None:
+            return nullcontext()
+        return torch.autocast(self._device.kind, self._dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        return {
+            "network": self.network.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.network.load_state_dict(state["network"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+
+
+def out_of_memory(error: BaseException, preset: Preset, device: Device) -> ResourceError | None:
+    """What to do, if ``error`` says that memory ran out; otherwise None."""
+    text = str(error).lower()
+    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in text or "not enough memory" in text or "can't allocate" in text)
+    ):
+        return None
+    patch = " x ".join(map(str, preset.patch))
+    if preset.batch > 1:
+        advice = f"--set batch={preset.batch // 2}"
+    else:
+        advice = "--set patch=" + ",".join(str(max(16, n // 32 * 16)) for n in preset.patch)
+    return ResourceError(
+        f"the memory of {device.title} is too small for a batch of {preset.batch} patches of "
+        f"{patch} through {preset.network}; lower it: {advice}"
+    )
+
+
+def _memory_layout(preset: Preset) -> torch.memory_format:
+    if not preset.channels_last:
+        return torch.contiguous_format
+    return torch.channels_last if preset.dimensions == 2 else torch.channels_last_3d
+
+
+def _copy_of(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def _optimiser(network: nn.Module, preset: Preset, device: Device) -> torch.optim.Optimizer:
+    """Adam or AdamW; a pretrained encoder is a group with its share of the rate."""
+    slow: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        of_encoder = preset.pretrained and name.startswith("encoder.")
+        (slow if of_encoder else rest).append(parameter)
+    groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
+    if slow:
+        groups.append({"params": slow, "share": preset.encoder_rate})
+    kind = torch.optim.AdamW if preset.optimiser == "adamw" else torch.optim.Adam
+    return kind(
+        groups,
+        lr=preset.learning_rate,
+        weight_decay=preset.weight_decay,
+        fused=device.kind == "cuda" or None,
+    )
+
+
+def _compiled(network: nn.Module, preset: Preset, device: Device) -> nn.Module:
+    """Compiled where that pays and can be done: on CUDA, with Triton there."""
+    if not preset.compile or device.kind != "cuda" or find_spec("triton") is None:
+        return network
+    return torch.compile(network)  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def _move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the average towards the network, batch statistics included; whole numbers are taken."""
+    mine, theirs = average.state_dict(), network.state_dict()
+    moving = [key for key, value in mine.items() if value.is_floating_point()]
+    torch._foreach_lerp_(  # type: ignore[attr-defined]
+        [mine[key] for key in moving], [theirs[key] for key in moving], 1 - decay
+    )
+    for key in mine.keys() - set(moving):
+        mine[key].copy_(theirs[key])

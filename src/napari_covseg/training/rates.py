@@ -1,0 +1,79 @@
+"""Learning rates: along a cosine over the training, or lowered where the loss stands still."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from napari_covseg.training.schedules import Preset
+
+
+@dataclass
+class LowestLoss:
+    """Epochs since the loss was last lower than ever before."""
+
+    least_gain: float = 0.0
+    lowest: float = math.inf
+    epochs: int = 0
+
+    def see(self, loss: float) -> None:
+        """Take note of an epoch's loss."""
+        if loss < self.lowest - self.least_gain:
+            self.lowest, self.epochs = loss, 0
+        else:
+            self.epochs += 1
+
+
+@dataclass
+class RateRule:
+    """The learning rate of each step, and whether the training loss says to stop.
+
+    Both follow the training loss, as in Mueller et al. (2021); a `cosine` follows only the share of
+    the training that is done.
+    """
+
+    preset: Preset
+    rate: float = field(init=False)
+    for_rate: LowestLoss = field(init=False)
+    for_stop: LowestLoss = field(default_factory=LowestLoss)
+
+    def __post_init__(self) -> None:
+        self.rate = self.preset.learning_rate
+        self.for_rate = LowestLoss(self.preset.least_gain)
+
+    def at(self, step: int, done: float) -> float:
+        """The rate of ``step`` (from 0), when ``done`` (0 to 1) of the training is behind it."""
+        if self.preset.rate_rule == "plateau":
+            return self.rate
+        warm_up = self.preset.warm_up
+        if step < warm_up:
+            return self.preset.learning_rate * (step + 1) / warm_up
+        begun = warm_up / self.preset.steps
+        falling = (done - begun) / max(1e-9, 1 - begun)
+        return self.preset.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0, falling))))
+
+    def end_epoch(self, loss: float) -> bool:
+        """Take an epoch's mean training loss; returns whether to stop."""
+        self.for_stop.see(loss)
+        self.for_rate.see(loss)
+        if self.preset.rate_rule == "plateau" and self.for_rate.epochs >= max(
+            1, self.preset.patience
+        ):
+            self.rate = max(self.preset.least_rate, self.rate * self.preset.factor)
+            self.for_rate.epochs = 0
+        return 0 < self.preset.stop_after <= self.for_stop.epochs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, for an exact resume."""
+        return {
+            "rate": self.rate,
+            "for_rate": asdict(self.for_rate),
+            "for_stop": asdict(self.for_stop),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.rate = float(state["rate"])
+        self.for_rate = LowestLoss(**state["for_rate"])
+        self.for_stop = LowestLoss(**state["for_stop"])

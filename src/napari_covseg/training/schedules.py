@@ -1,0 +1,275 @@
+"""How a network is trained, as presets. Light to import: the command line's parser reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from napari_covseg.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from napari_covseg.preprocess.recipe import AxialRecipe
+    from napari_covseg.preprocess.volume_recipe import VolumeRecipe
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "recipe": ("axial", "mueller2021", "clahe"),
+    "optimiser": ("adam", "adamw"),
+    "rate_rule": ("cosine", "plateau"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
+}
+"""The values that a field of `Preset` may have, where these are few."""
+
+_POSITIVE = ("epochs", "batches", "batch", "learning_rate", "validate_every")
+_NOT_NEGATIVE = (
+    *("warm_up", "weight_decay", "least_rate", "patience", "stop_after", "least_gain"),
+    *("clip", "minutes", "workers", "seed"),
+)
+_SHARES = ("ema", "factor", "encoder_rate", "lesion_share", "augmentation")
+
+CHANGEABLE = ("name", "minutes", "validate_every")
+"""Fields that may differ when a training is resumed: they do not change what a step does."""
+
+
+def _said(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Every setting of a training; ``--set FIELD=VALUE`` changes any of them.
+
+    Raises
+    ------
+    UsageError
+        If a value cannot be used.
+    """
+
+    name: str = _said("custom", "what the settings are called")
+    network: str = _said("unet_lite", "network, by its name")
+    network_arguments: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"help": 'its arguments, JSON, such as {"channels":[8,16]}'}
+    )
+    pretrained: bool = _said(True, "start the encoder from ImageNet's weights (unet_lite only)")
+    encoder_rate: float = _said(
+        0.3, "a pretrained encoder's learning rate, as a share of the rest's"
+    )
+    recipe: str = _said("axial", "preparation: axial (slices), mueller2021 or clahe (volumes)")
+    spacing_mm: tuple[float, ...] = _said(
+        (), "voxel size: pixel for slices, z,y,x for volumes; empty: the recipe's own"
+    )
+    patch: tuple[int, ...] = _said((192, 224), "size of a training patch: y,x or z,y,x")
+    batch: int = _said(8, "patches in a batch")
+    batches: int = _said(100, "batches in an epoch")
+    epochs: int = _said(16, "epochs at most")
+    minutes: float = _said(0.0, "time budget, 0 for none; a cosine ends with it")
+    loss: str = _said("dice_ce", "loss, by its name")
+    loss_settings: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"help": 'its settings, JSON, such as {"alpha":0.3}'}
+    )
+    optimiser: str = _said("adamw", "adam or adamw")
+    learning_rate: float = _said(1e-3, "learning rate at its highest")
+    weight_decay: float = _said(0.05, "weight decay (adamw)")
+    rate_rule: str = _said("cosine", "cosine (to zero) or plateau (of the training loss)")
+    warm_up: int = _said(200, "steps over which the rate rises (cosine)")
+    patience: int = _said(15, "epochs without a lower training loss until the rate falls (plateau)")
+    factor: float = _said(0.1, "what the rate is then multiplied by")
+    least_rate: float = _said(1e-5, "the lowest rate (plateau)")
+    least_gain: float = _said(1e-4, "a loss is lower if it is by this much (plateau)")
+    stop_after: int = _said(0, "stop after so many epochs without a lower training loss; 0: never")
+    clip: float = _said(5.0, "gradients longer than this are shortened; 0: never")
+    ema: float = _said(0.998, "decay of the average of the weights, which is kept; 0: none")
+    precision: str = _said("auto", "auto (the device's fast one), float32, bfloat16 or float16")
+    channels_last: bool = _said(True, "memory order that convolutions like")
+    compile: bool = _said(True, "compile the network (CUDA only)")
+    augmentation: float = _said(0.15, "probability of each random change (volumes)")
+    lesion_share: float = _said(0.65, "share of patches that are taken where a lesion is")
+    dataset_weights: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"help": "how often each data set is drawn: NAME:WEIGHT,...; empty: by patients"},
+    )
+    validate_every: int = _said(1, "epochs between measurements on the validation cases")
+    workers: int = _said(2, "threads that prepare batches; 0: none besides the training")
+    seed: int = _said(0, "of every random choice")
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name}={getattr(self, name)}: use one of {', '.join(known)}")
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name}={getattr(self, name)}: expected more than 0")
+        for name in _NOT_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name}={getattr(self, name)}: expected 0 or more")
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name}={getattr(self, name)}: expected 0 to 1")
+        if len(self.patch) != self.dimensions or min(self.patch) < 1:
+            raise UsageError(
+                f"patch={_shown(self.patch)}: recipe {self.recipe} needs {self.dimensions} sizes"
+            )
+        if len(self.spacing_mm) not in (0, 1 if self.dimensions == 2 else 3):
+            raise UsageError(
+                f"spacing_mm={_shown(self.spacing_mm)}: recipe {self.recipe} needs "
+                f"{'one size' if self.dimensions == 2 else 'three sizes (z,y,x)'}, or none"
+            )
+
+    @property
+    def dimensions(self) -> int:
+        """2 for networks on axial slices, 3 for networks on volumes."""
+        return 2 if self.recipe == "axial" else 3
+
+    @property
+    def steps(self) -> int:
+        """Batches in all."""
+        return self.epochs * self.batches
+
+    def with_settings(self, settings: Iterable[str]) -> Preset:
+        """A copy with each ``FIELD=VALUE`` of ``settings`` in place.
+
+        Raises
+        ------
+        UsageError
+            If there is no such field, or its value cannot be read or used.
+        """
+        changes: dict[str, Any] = {}
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            if not equals or name not in _READERS:
+                known = ", ".join(_READERS)
+                raise UsageError(f"{setting!r}: expected FIELD=VALUE, with FIELD one of {known}")
+            try:
+                changes[name] = _READERS[name](text.strip())
+            except ValueError:
+                raise UsageError(f"{setting}: {text!r} is not a value for {name}") from None
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON gives them back."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Preset:
+        """What `to_dict` wrote; lists become tuples."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in content.items()
+        }
+        return cls(**values)
+
+    def make_recipe(self) -> AxialRecipe | VolumeRecipe:
+        """The preparation that the settings name."""
+        if self.recipe == "axial":
+            from napari_covseg.preprocess.recipe import AxialRecipe
+
+            recipe = AxialRecipe()
+            return replace(recipe, pixel_mm=self.spacing_mm[0]) if self.spacing_mm else recipe
+        from napari_covseg.preprocess.steps import Resample
+        from napari_covseg.preprocess.volume_recipe import VolumeRecipe
+
+        steps = VolumeRecipe.mueller2021(clahe=self.recipe == "clahe").steps
+        if self.spacing_mm:
+            z, y, x = self.spacing_mm
+            own = Resample(spacing_mm=(z, y, x))
+            steps = tuple(own if isinstance(step, Resample) else step for step in steps)
+        return VolumeRecipe(steps)
+
+
+def _shown(values: Iterable[Any]) -> str:
+    return ",".join(str(value) for value in values)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
+        raise ValueError(text)
+    return text.lower() in ("true", "yes", "1")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    content = json.loads(text or "{}")
+    if not isinstance(content, dict):
+        raise ValueError(text)
+    return content
+
+
+def _weights(text: str) -> dict[str, float]:
+    pairs = (part.rpartition(":") for part in text.split(",") if part)
+    return {name.strip(): float(weight) for name, _, weight in pairs}
+
+
+def _list(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    return lambda text: tuple(read(part) for part in text.split(",") if part.strip())
+
+
+_READERS_BY_TYPE: Mapping[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": _truth,
+    "tuple[int, ...]": _list(int),
+    "tuple[float, ...]": _list(float),
+    "Mapping[str, Any]": _json_object,
+    "Mapping[str, float]": _weights,
+}
+_READERS = {one.name: _READERS_BY_TYPE[str(one.type)] for one in fields(Preset)}
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "fast": Preset(name="fast"),
+        "mueller2021": Preset(
+            name="mueller2021",
+            network="unet3d",
+            pretrained=False,
+            recipe="mueller2021",
+            patch=(80, 160, 160),
+            batch=2,
+            batches=150,
+            epochs=1000,
+            loss="tversky_ce",
+            optimiser="adam",
+            weight_decay=0.0,
+            rate_rule="plateau",
+            stop_after=100,
+            clip=0.0,
+            ema=0.0,
+            compile=False,
+            lesion_share=0.0,
+        ),
+    }
+)
+"""Settings by name: today's best, and those of Mueller et al. (2021)."""
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"preset {name!r} is not known; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def settings_help() -> str:
+    """A line for each field: its name, what it means, and its value in each preset."""
+    lines = []
+    for one in fields(Preset):
+        if one.name != "name":
+            values = {key: _value(getattr(preset, one.name)) for key, preset in PRESETS.items()}
+            shown = ", ".join(f"{key} {value}" for key, value in values.items())
+            lines.append(f"  {one.name}: {one.metadata['help']} ({shown})")
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return _shown(value) or "empty"
+    return str(value) if value not in ({}, "") else "empty"
