@@ -7,6 +7,7 @@ from torch import nn
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.models.checkpoint import Model
+from napari_covseg.models.device import Device
 from napari_covseg.preprocess.recipe import AxialRecipe
 
 # HU between which a voxel is lung, GGO, consolidation; below and above is background.
@@ -30,6 +31,18 @@ class Thresholds(nn.Module):
         classes = torch.where(number == 4, 0, number)
         one_hot = nn.functional.one_hot(classes, 4).permute(0, 3, 1, 2)
         return one_hot.float() * self.sharpness
+
+
+class Card(Device):
+    """A graphics card that computes on the CPU, as this machine need not have one."""
+
+    def __init__(self, kind, title):
+        super().__init__("cpu", title)
+        object.__setattr__(self, "_kind", kind)
+
+    @property
+    def kind(self):
+        return self._kind
 
 
 def expected_classes(hu):

@@ -1,10 +1,9 @@
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from fakes import Thresholds, blob_volume, expected_classes, model, noise_volume
+from fakes import Card, Thresholds, blob_volume, expected_classes, model, noise_volume
 from scipy import ndimage
 from torch import nn
 
@@ -13,7 +12,6 @@ from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import NetworkClass
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.domain.volume import CTVolume
-from napari_covseg.inference import predictor
 from napari_covseg.inference.frame import plan_frame
 from napari_covseg.inference.predictor import predict
 from napari_covseg.models.device import Device, choose_device
@@ -190,32 +188,45 @@ def test_out_of_memory_on_the_cpu_at_one_slice_is_an_error():
         run_to_end(predict(noise_volume(), model(Hungry(0)), CPU))
 
 
-def test_out_of_memory_on_a_gpu_at_one_slice_goes_on_with_the_cpu(monkeypatch):
-    """The device is called MPS but is the CPU: this machine need not have one."""
-    real = predictor._Runner.__init__
+def test_out_of_memory_on_a_gpu_at_one_slice_goes_on_with_the_cpu():
+    failed = []
 
-    def on_cpu(self, model, device, flips, frame, batch=None):
-        real(self, model, replace(device, name="cpu"), flips, frame, batch)
-        self.device = device
-        self.model = model
-        self.network.largest = 0 if device.kind == "mps" else 99
+    class FailsOnCard(Thresholds):
+        """All slices, fewer and a single one are too many: the CPU comes next."""
 
-    call = predictor._Runner.__call__
+        def forward(self, pixels):
+            if len(failed) < 4:
+                failed.append(len(pixels))
+                raise torch.cuda.OutOfMemoryError("MPS backend out of memory")
+            return super().forward(pixels)
 
-    def on_cpu_call(self, hu):
-        device, self.device = self.device, CPU
-        try:
-            return call(self, hu)
-        finally:
-            self.device = device
-
-    monkeypatch.setattr(predictor._Runner, "__init__", on_cpu)
-    monkeypatch.setattr(predictor._Runner, "__call__", on_cpu_call)
     volume = noise_volume((10, 64, 96))
-    prediction = run_to_end(predict(volume, model(Hungry(99)), Device("mps", "Apple graphics")))
+    device = Card("mps", "Apple graphics")
+    prediction = run_to_end(predict(volume, model(FailsOnCard()), device))
+    assert failed == [10, 5, 2, 1]
     assert np.array_equal(prediction.classes, expected_classes(volume.hu))
-    assert prediction.device.kind == "cpu"
-    assert any("the rest was done on the CPU" in warning for warning in prediction.warnings)
+    assert prediction.device.title != device.title
+    assert prediction.warnings == (
+        "Apple graphics ran out of memory: went on with smaller batches.",
+        "Apple graphics ran out of memory: the rest was done on the CPU.",
+    )
+
+
+def test_what_a_graphics_card_cannot_compute_is_done_on_the_cpu():
+    failed = []
+
+    class Missing(Thresholds):
+        def forward(self, pixels):
+            if not failed:
+                failed.append(len(pixels))
+                raise NotImplementedError("conv_transpose3d is not implemented for MPS")
+            return super().forward(pixels)
+
+    volume = noise_volume()
+    prediction = run_to_end(predict(volume, model(Missing()), Card("mps", "Apple graphics")))
+    assert np.array_equal(prediction.classes, expected_classes(volume.hu))
+    assert "Apple graphics cannot run this network: the rest" in prediction.warnings[0]
+    assert len(failed) == len(prediction.warnings) == 1
 
 
 def test_other_failures_of_the_network_are_a_model_error():

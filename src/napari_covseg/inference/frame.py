@@ -51,9 +51,8 @@ def plan_frame(volume: CTVolume, recipe: AxialRecipe) -> Frame:
     InputError
         If the volume has no axial plane to speak of (a single coronal or sagittal slice).
     """
-    _, height, width = volume.geometry.shape
+    check_axial(volume)
     _, y_mm, x_mm = volume.geometry.spacing_mm
-    _check_axial(height, width, y_mm, x_mm)
     rows, columns = _body_box(volume)
     size = tuple(
         max(1, round((stop - start) * mm / recipe.pixel_mm))
@@ -63,7 +62,16 @@ def plan_frame(volume: CTVolume, recipe: AxialRecipe) -> Frame:
     return Frame(rows, columns, size, padded)  # type: ignore[arg-type]
 
 
-def _check_axial(height: int, width: int, y_mm: float, x_mm: float) -> None:
+def check_axial(volume: CTVolume) -> None:
+    """See that there is an axial plane the size of a chest.
+
+    Raises
+    ------
+    InputError
+        If the volume is a single coronal or sagittal slice, or too thin or too wide.
+    """
+    _, height, width = volume.geometry.shape
+    _, y_mm, x_mm = volume.geometry.spacing_mm
     for count, mm, plane in ((height, y_mm, "coronal"), (width, x_mm, "sagittal")):
         if count == 1:
             raise InputError(

@@ -1,4 +1,8 @@
-"""A model on disk: ``NAME.safetensors`` (weights, float16) beside ``NAME.json`` (its card)."""
+"""A model on disk: ``NAME.safetensors`` (weights, float16) beside ``NAME.json`` (its card).
+
+Weights are written as float16; vectors (normalisation, biases) stay float32. They are few, and a
+running variance of a 3D network goes beyond what float16 holds.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from napari_covseg.domain.errors import ModelError
+from napari_covseg.domain.errors import ModelError, ResourceError
 from napari_covseg.domain.labels import NetworkClass
-from napari_covseg.models.unet2d import UNet2D
+from napari_covseg.models.networks import build, entry
 from napari_covseg.preprocess.recipe import AxialRecipe
+from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 
-ARCHITECTURES: Mapping[str, type[nn.Module]] = {"unet2d": UNet2D}
-"""Networks by the name a card gives them."""
+Recipe = AxialRecipe | VolumeRecipe
+AXIAL, VOLUME = "axial", "volume"
+DIMENSIONS: Mapping[str, int] = {AXIAL: 2, VOLUME: 3}
+"""Of the network that each kind of recipe prepares for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +43,7 @@ class Model:
     version: str
     sha256: str
     network: nn.Module
-    recipe: AxialRecipe
+    recipe: Recipe
     card: Mapping[str, Any]
 
 
@@ -53,25 +60,24 @@ def read_checkpoint(card_path: Path) -> Model:
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         content = (card_path.parent / card["weights"]).read_bytes()
-        recipe = AxialRecipe.from_dict(card["recipe"])
-        architecture, arguments = card["architecture"], card["arguments"]
+        kind, recipe = _recipe_from_dict(card["recipe"])
+        architecture, arguments = card["architecture"], dict(card["arguments"])
         classes, expected = card["classes"], card["sha256"]
-        title, version = card["name"], card["version"]
+        title, version = str(card["name"]), str(card["version"])
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ModelError(f"{missing}: not found; a model is a card (.json) and weights") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{name}: not a readable model card; export the model again") from error
-    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ModelError(f"{name}: network '{architecture}' is not known (known: {known})")
-    if classes != class_names():
-        raise ModelError(f"{name}: classes {classes}, expected {class_names()}")
+    _check_made_for(name, architecture, kind, classes)
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ModelError(f"{name}: the weights are not those of this card (hash differs)")
     try:
-        network = ARCHITECTURES[architecture](**arguments)
+        network = build(architecture, **arguments)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
+    try:
         _load_weights(network, load(content))
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{name}: the weights do not fit network '{architecture}'") from error
@@ -85,41 +91,95 @@ def write_checkpoint(
     network: nn.Module,
     architecture: str,
     arguments: Mapping[str, Any],
-    recipe: AxialRecipe,
+    recipe: Recipe,
     about: Mapping[str, Any],
 ) -> Path:
-    """Write weights as float16 safetensors, and the card; ``about`` adds fields to the card.
+    """Write the weights as safetensors, and the card; ``about`` adds fields to the card.
 
-    The weights come first and each file replaces its older self in one step, so that a card never
-    stands beside weights that are half written. Returns the card's path.
+    ``about["version"]`` is needed to read the model again; ``about["patch"]``, ``(z, y, x)`` in
+    voxels, is what a network on volumes is run on. The weights come first and each file replaces
+    its older self in one step, so that a card never stands beside weights that are half written.
+    Returns the card's path.
+
+    Raises
+    ------
+    ModelError
+        If the network is not known, or not one that this recipe prepares for.
+    ResourceError
+        If the disk is full or cannot be written to; files that were there before are as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    half = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
-    content = save(half)
-    _replace(folder / f"{name}.safetensors", content)
+    kind, fields = _recipe_to_dict(recipe)
+    _check_made_for(f"{name}.json", architecture, kind, class_names())
+    content = save(_to_store(network))
     card = {
         "name": name,
         **about,
         "architecture": architecture,
         "arguments": dict(arguments),
-        "recipe": recipe.to_dict(),
+        "recipe": fields,
         "classes": class_names(),
         "parameters": sum(p.numel() for p in network.parameters()),
         "weights": f"{name}.safetensors",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    text = json.dumps(card, indent=2) + "\n"
     path = folder / f"{name}.json"
-    _replace(path, (json.dumps(card, indent=2) + "\n").encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / f"{name}.safetensors", content)
+        _replace(path, text.encode())
+    except OSError as error:
+        raise ResourceError(
+            f"{name}: the model cannot be written ({error.strerror}); make room, or choose "
+            "another folder"
+        ) from error
     return path
 
 
 def class_names() -> list[str]:
     """The channels' names, in order, as cards give them."""
     return [c.name.lower() for c in NetworkClass]
+
+
+def _recipe_from_dict(fields: Mapping[str, Any]) -> tuple[str, Recipe]:
+    """A card's recipe and its kind; cards older than kinds are axial."""
+    kind = fields.get("kind", AXIAL)
+    if kind == VOLUME:
+        return kind, VolumeRecipe.from_dict(fields)
+    if kind == AXIAL:
+        return kind, AxialRecipe.from_dict(fields)
+    raise ValueError(f"a recipe of kind {kind!r} is not known")
+
+
+def _recipe_to_dict(recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    kind = VOLUME if isinstance(recipe, VolumeRecipe) else AXIAL
+    return kind, {"kind": kind, **recipe.to_dict()}
+
+
+def _check_made_for(name: str, architecture: object, kind: str, classes: object) -> None:
+    try:
+        network = entry(architecture)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
+    if classes != class_names():
+        raise ModelError(f"{name}: classes {classes}, expected {class_names()}")
+    if network.dimensions != DIMENSIONS[kind]:
+        raise ModelError(
+            f"{name}: network '{network.name}' takes {network.dimensions}D input, but the recipe "
+            f"of kind '{kind}' gives {DIMENSIONS[kind]}D"
+        )
+
+
+def _to_store(network: nn.Module) -> dict[str, torch.Tensor]:
+    stored = {}
+    for key, value in network.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        if value.is_floating_point():
+            half = value.half()
+            value = half if value.ndim > 1 and bool(half.isfinite().all()) else value.float()
+        stored[key] = value.detach().cpu().contiguous()
+    return stored
 
 
 def _load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
