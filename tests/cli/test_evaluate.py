@@ -41,6 +41,51 @@ def test_a_table_and_a_file(call, tmp_path, capsys):
     assert content["summary"]["ggo"]["dice"]["mean"] == 0.75
 
 
+def test_the_table_fits_a_hundred_columns(call, tmp_path, capsys):
+    assert call() == 0
+    lines = capsys.readouterr().out.splitlines()
+    head = lines[0].split()
+    assert head[-6:] == ["HD95", "mm", "NSD", "ml", "off", "patients"]
+    assert max(map(len, lines[:7])) <= 100
+    assert call("--no-surface") == 0
+    assert "HD95" not in capsys.readouterr().out.splitlines()[0]
+
+
+def test_more_figures_on_demand(call, capsys):
+    assert call("--figures", "iou,specificity") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    iou = next(row for row in rows if row[:2] == ["ggo", "iou"])
+    assert iou[2] == f"{(1 / 3 + 1) / 2:.3f}"
+    assert iou[-2:] == ["2", "2"]
+    specificity = next(row for row in rows if row[:2] == ["ggo", "specificity"])
+    assert specificity[2] == "0.7500"
+    assert not any(row[:2] == ["consolidation", "iou"] for row in rows)
+    assert call("--figures", "all") == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("accuracy", "absolute_volume_error_ml"))
+    assert call("--figures", "dise") == 2
+    assert "'dise' is no figure; expected all or some of dice, iou" in capsys.readouterr().err
+
+
+def test_a_missed_class_is_told_below_the_table(call, tmp_path, capsys):
+    save(tmp_path / "p", "b_labels.nii.gz", [1, 1, 1, 0])
+    assert call() == 0
+    assert "ggo: no HD95 where only one map holds the class (1 of 2 cases)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_the_tolerance_is_that_of_the_surface_dice(call, tmp_path, capsys):
+    path = tmp_path / "out" / "figures.json"
+    assert call("--tolerance", 1) == 0
+    narrow = json.loads(path.read_text())
+    assert call("--tolerance", 4) == 0
+    wide = json.loads(path.read_text())
+    assert (narrow["surface_tolerance_mm"], wide["surface_tolerance_mm"]) == (1, 4)
+    narrow, wide = (one["summary"]["ggo"]["surface_dice"]["mean"] for one in (narrow, wide))
+    assert narrow < wide == 1
+
+
 def test_json_alone_on_standard_output(call, tmp_path, capsys):
     assert call("--json") == 0
     shown = json.loads(capsys.readouterr().out)
@@ -72,6 +117,7 @@ def test_patients_and_label_maps(call, tmp_path, capsys):
     ("more", "code"),
     [
         (["--label-map", "liver=1"], 2),
+        (["--tolerance", "-1"], 2),
         (["--patients", "nowhere.csv"], 3),
         (["--references", "nowhere"], 3),
         (["--output", "/proc/nowhere/x.json"], 4),

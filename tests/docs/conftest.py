@@ -19,7 +19,7 @@ def docs_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_volume(phantom.volume, folder / "scan.nii.gz")
     (folder / "folder-of-scans").mkdir()
     write_volume(phantom.volume, folder / "folder-of-scans" / "first.nrrd")
-    for name in ("predictions", "references"):
+    for name in ("predictions", "other-predictions", "references"):
         (folder / name).mkdir()
         write_labels(phantom.labels, folder / name / "scan_labels.nii.gz")
     _write_windowed(phantom, folder / "windowed.nii.gz")

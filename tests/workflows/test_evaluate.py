@@ -1,12 +1,13 @@
 """Evaluation over folders: matching, partial labels, patients, and cases that fail alone."""
 
 import json
+import math
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_covseg.domain.errors import InputError, ResourceError
+from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.workflows.evaluate import (
@@ -63,6 +64,90 @@ def test_figures_of_a_case(folders):
     assert result.exit_code == 0
     assert result.without_prediction == ("only_expected",)
     assert result.without_reference == ("only_predicted",)
+
+
+def save_box(folder, name, *, width, spacing=(0.5, 0.5, 2.0)):
+    """A lung with a GGO of so many columns of 0.5 mm; the file's axes are x, y, z."""
+    labels = np.zeros((10, 20, 20), np.uint8)
+    labels[1:9, 2:18, 2:18] = Label.LEFT_LUNG
+    labels[3:7, 5:15, 4 : 4 + width] = Label.GGO
+    folder.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(labels.T, np.diag([*spacing, 1.0])), folder / name)
+
+
+def test_surfaces_are_measured_in_mm(tmp_path):
+    save_box(tmp_path / "r", "a.nii.gz", width=4)
+    save_box(tmp_path / "p", "a_labels.nii.gz", width=10)
+    result = run(tmp_path)
+    ggo = result.scores[0].figures("ggo")
+    assert ggo["hd95_mm"] == pytest.approx(3.0)
+    assert 0.5 < ggo["surface_dice"] < 1
+    assert ggo["specificity"] == pytest.approx(1 - 4 * 10 * 6 / (4000 - 4 * 10 * 4))
+    assert ggo["accuracy"] == pytest.approx(1 - 4 * 10 * 6 / 4000)
+    assert result.scores[0].figures("lung")["hd95_mm"] == 0
+    wide = run(tmp_path, tolerance_mm=3.0)
+    assert wide.scores[0].figures("ggo")["surface_dice"] == 1
+    assert (result.surface_tolerance_mm, wide.surface_tolerance_mm) == (2.0, 3.0)
+    summary = result.summary()["ggo"]
+    assert summary["hd95_mm"]["mean"] == pytest.approx(3.0)
+    assert summary["surface_dice"]["mean"] == ggo["surface_dice"]
+
+
+def test_a_missed_class_has_no_distance_and_is_counted(tmp_path):
+    save_box(tmp_path / "r", "a.nii.gz", width=4)
+    save_box(tmp_path / "p", "a.nii.gz", width=0)
+    save_box(tmp_path / "r", "b.nii.gz", width=4)
+    save_box(tmp_path / "p", "b.nii.gz", width=5)
+    result = run(tmp_path)
+    missed = result.scores[0].figures("ggo")
+    assert (missed["hd95_mm"], missed["surface_dice"]) == (math.inf, 0)
+    summary = result.to_json()["summary"]["ggo"]
+    assert summary["cases_infinite_distance"] == 1
+    assert (summary["hd95_mm"]["mean"], summary["hd95_mm"]["cases"]) == (pytest.approx(0.5), 1)
+    assert summary["surface_dice"]["cases"] == 2
+    assert result.to_json()["cases"][0]["classes"]["ggo"]["hd95_mm"] is None
+    assert result.summary()["consolidation"]["cases_infinite_distance"] == 0
+
+
+def test_surfaces_can_be_left_out(tmp_path):
+    save_box(tmp_path / "r", "a.nii.gz", width=4)
+    save_box(tmp_path / "p", "a.nii.gz", width=5)
+    content, with_surface = run(tmp_path, surface=False).to_json(), run(tmp_path).to_json()
+    without = content["cases"][0]["classes"]["ggo"]
+    assert (without["hd95_mm"], without["surface_dice"]) == (None, None)
+    assert content["surface_tolerance_mm"] is None
+    assert content["summary"]["ggo"]["hd95_mm"]["patients"] == 0
+    measured = with_surface["cases"][0]["classes"]["ggo"]
+    assert measured["hd95_mm"] == pytest.approx(0.5)
+    same = {"hd95_mm": None, "surface_dice": None}
+    assert {**measured, **same} == without
+
+
+def test_a_sheared_grid_is_told(tmp_path):
+    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    affine[0, 2] = 2.0
+    for name in ("p", "r"):
+        (tmp_path / name).mkdir()
+        labels = np.ones((4, 4, 4), np.uint8)
+        nib.save(nib.Nifti1Image(labels, affine), tmp_path / name / "a.nii.gz")
+    assert any("approximate" in line for line in run(tmp_path).scores[0].warnings)
+    assert not any("approx" in line for line in run(tmp_path, surface=False).scores[0].warnings)
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, math.nan, math.inf])
+def test_a_tolerance_is_a_distance(tolerance):
+    with pytest.raises(UsageError, match="expected 0 or more"):
+        EvaluateSettings(tolerance_mm=tolerance)
+
+
+def test_the_volume_error_has_a_size_too(folders):
+    save(folders / "p", "b_labels.nii.gz", [2, 3, 3, 3, 0, 0])
+    summary = run(folders).summary()["ggo"]
+    assert summary["volume_error_ml"]["mean"] == pytest.approx((0 + 0 + 0.04) / 3)
+    save(folders / "p", "a2_labels.nii.gz", [2, 0, 0, 0, 0, 0])
+    summary = run(folders).summary()["ggo"]
+    assert summary["volume_error_ml"]["mean"] == pytest.approx(0, abs=1e-12)
+    assert summary["absolute_volume_error_ml"]["mean"] == pytest.approx(0.08 / 3)
 
 
 def test_means_are_over_patients_with_the_pooled_dice_beside(folders):

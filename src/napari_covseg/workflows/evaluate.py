@@ -1,16 +1,15 @@
-"""Compare predicted label maps with references: overlap and volumes, by case and over patients."""
+"""Compare predicted label maps with references: every case of two folders, one by one."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_covseg import __version__
-from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
+from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import LabelMap
@@ -18,13 +17,10 @@ from napari_covseg.io.atomic import write_json
 from napari_covseg.io.inputs import VOLUME_SUFFIXES, is_label_name
 from napari_covseg.io.labels import label_case_name, read_labels
 from napari_covseg.io.sniff import readable
-from napari_covseg.metrics.overlap import CLASSES, Counts, count_classes, joint_histogram
-from napari_covseg.metrics.summary import PatientMean, mean_over_patients
+from napari_covseg.metrics.overlap import CLASSES, count_classes, joint_histogram
+from napari_covseg.metrics.surface import class_distances
+from napari_covseg.workflows.scores import CaseScores, Evaluation, SurfaceFigures
 
-_FIGURES = (
-    *("dice", "iou", "sensitivity", "precision"),
-    *("volume_error_ml", "volume_error_percent"),
-)
 _SUFFIXES = (*VOLUME_SUFFIXES, ".dcm")
 
 
@@ -44,97 +40,29 @@ class EvaluateSettings:
     lung_reference
         False if the references mark no healthy lung; then the lungs get no value. True: found
         out for each case.
+    surface
+        Whether to measure how far surfaces lie apart: seconds for a CT of 512x512x300.
+    tolerance_mm
+        What the normalised surface Dice takes for close enough, in mm.
+
+    Raises
+    ------
+    UsageError
+        If the tolerance is negative or no number.
     """
 
     label_map: Mapping[int, Label] | None = None
     prediction_label_map: Mapping[int, Label] | None = None
     patients: Path | None = None
     lung_reference: bool = True
+    surface: bool = True
+    tolerance_mm: float = 2.0
 
-
-@dataclass(frozen=True, eq=False)
-class CaseScores:
-    """What was counted for a case; None for a class of which its reference says nothing."""
-
-    case: str
-    counts: Mapping[str, Counts | None]
-    voxel_ml: float
-    warnings: tuple[str, ...] = ()
-
-    def figures(self, name: str) -> dict[str, float] | None:
-        """Figures of a class (`_FIGURES`), NaN where undefined."""
-        counts = self.counts[name]
-        if counts is None:
-            return None
-        error_ml = (counts.predicted - counts.reference) * self.voxel_ml
-        reference_ml = counts.reference * self.voxel_ml
-        return {
-            "dice": counts.dice,
-            "iou": counts.iou,
-            "sensitivity": counts.sensitivity,
-            "precision": counts.precision,
-            "reference_ml": reference_ml,
-            "predicted_ml": counts.predicted * self.voxel_ml,
-            "volume_error_ml": error_ml,
-            "volume_error_percent": 100 * error_ml / reference_ml if reference_ml else math.nan,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """The outcome: scores by case, errors by case, and the cases that only one folder has."""
-
-    scores: tuple[CaseScores, ...]
-    patients: Mapping[str, str]
-    errors: Mapping[str, CovsegError] = field(default_factory=dict)
-    without_prediction: tuple[str, ...] = ()
-    without_reference: tuple[str, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """The worst of the cases' errors; 0 if there was none."""
-        return max((error.exit_code for error in self.errors.values()), default=0)
-
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """For each class, figures over patients, with the pooled Dice and how many had a value."""
-        return {one.name: self._summary_of(one.name) for one in CLASSES}
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it but who the patients are; NaN as None."""
-        cases = [
-            {
-                "case": score.case,
-                "classes": {one.name: score.figures(one.name) for one in CLASSES},
-                "warnings": list(score.warnings),
-            }
-            for score in self.scores
-        ]
-        content = {
-            "version": __version__,
-            "summary": self.summary(),
-            "cases": cases,
-            "errors": [{"case": case, "error": str(e)} for case, e in self.errors.items()],
-            "without_prediction": list(self.without_prediction),
-            "without_reference": list(self.without_reference),
-        }
-        return _without_nan(content)  # type: ignore[no-any-return]
-
-    def _summary_of(self, name: str) -> dict[str, Any]:
-        known = {s.case: s for s in self.scores if s.counts[name] is not None}
-        figures = {case: score.figures(name) or {} for case, score in known.items()}
-        counted = [c for c in (s.counts[name] for s in known.values()) if c is not None]
-        over_patients: dict[str, PatientMean] = {
-            figure: mean_over_patients(
-                {case: values[figure] for case, values in figures.items()}, self.patients
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance_mm < math.inf:
+            raise UsageError(
+                f"the surfaces' tolerance is {self.tolerance_mm:g} mm; expected 0 or more"
             )
-            for figure in _FIGURES
-        }
-        return {
-            **{figure: asdict(mean) for figure, mean in over_patients.items()},
-            "pooled_dice": sum(counted, Counts(0, 0, 0)).dice,
-            "cases_both_empty": sum(counts.both_empty for counts in counted),
-            "cases_without_reference": len(self.scores) - len(known),
-        }
 
 
 def evaluate(
@@ -174,11 +102,23 @@ def evaluate(
         errors,
         tuple(sorted(set(expected) - set(predicted))),
         tuple(sorted(set(predicted) - set(expected))),
+        settings.tolerance_mm if settings.surface else None,
     )
 
 
 def write_evaluation(result: Evaluation, path: Path) -> Path:
     """Write `Evaluation.to_json`; makes the folder.
+
+    Raises
+    ------
+    InputError, ResourceError
+        If it cannot be written.
+    """
+    return write_figures(result.to_json(), path)
+
+
+def write_figures(content: Mapping[str, Any], path: Path) -> Path:
+    """Write figures as JSON; makes the folder.
 
     Raises
     ------
@@ -192,7 +132,7 @@ def write_evaluation(result: Evaluation, path: Path) -> Path:
         raise ResourceError(
             f"{path.parent.name}: this folder cannot be made ({reason}); choose another"
         ) from None
-    return write_json(path, result.to_json())
+    return write_json(path, content)
 
 
 def read_patients(path: Path) -> dict[str, str]:
@@ -248,13 +188,30 @@ def _score(
     reference = read_labels(expected[0], label_map=settings.label_map)
     _check_grids(case, prediction, reference)
     histogram = joint_histogram(prediction.labels, reference.labels)
-    lung_masks = None if settings.lung_reference else False
-    warnings = (
+    counts = count_classes(histogram, None if settings.lung_reference else False)
+    warnings = [
         *(f"prediction: {warning}" for warning in prediction.warnings),
         *(f"reference: {warning}" for warning in reference.warnings),
-    )
-    counts = count_classes(histogram, lung_masks)
-    return CaseScores(case, counts, reference.geometry.voxel_ml, warnings)
+    ]
+    surfaces = {}
+    if settings.surface:
+        asked = [name for name, found in counts.items() if found is not None]
+        surfaces = _surfaces(prediction, reference, asked, settings.tolerance_mm)
+        if not reference.geometry.orthogonal:
+            warnings.append("surface distances are approximate: they take right angles for granted")
+    return CaseScores(case, counts, reference.geometry.voxel_ml, tuple(warnings), surfaces)
+
+
+def _surfaces(
+    prediction: LabelMap, reference: LabelMap, asked: Iterable[str], tolerance_mm: float
+) -> dict[str, SurfaceFigures]:
+    classes = [one for one in CLASSES if one.name in asked]
+    spacing_mm = reference.geometry.spacing_mm
+    found = class_distances(prediction.labels, reference.labels, spacing_mm, classes)
+    return {
+        name: SurfaceFigures(apart.hausdorff_mm(), apart.dice(tolerance_mm))
+        for name, apart in found
+    }
 
 
 def _check_grids(case: str, prediction: LabelMap, reference: LabelMap) -> None:
@@ -279,12 +236,3 @@ def _sizes(shape: Iterable[int]) -> str:
 
 def _example(files: Mapping[str, list[Path]]) -> str:
     return next(iter(files.values()))[0].name
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
