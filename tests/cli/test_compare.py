@@ -46,6 +46,8 @@ def test_figures_to_show(call, capsys):
     assert call("--figures", "surface_dice,hd95_mm", "--tolerance", "0.5") == 0
     shown = capsys.readouterr().out
     assert shown.index("surface_dice") < shown.index("hd95_mm")
+    assert call("--figures", "all") == 0
+    assert max(map(len, capsys.readouterr().out.splitlines()[1:-1])) <= 100
     assert call("--figures", "volume_error_ml") == 2
     assert "is no figure" in capsys.readouterr().err
 

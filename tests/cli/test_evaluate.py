@@ -6,7 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_covseg.cli.evaluate import summary_table
 from napari_covseg.cli.main import main
+from napari_covseg.metrics.overlap import CLASSES, Counts
+from napari_covseg.workflows.scores import CaseScores, Evaluation, SurfaceFigures
 
 
 def save(folder, name, values, shift=0.0):
@@ -49,6 +52,22 @@ def test_the_table_fits_a_hundred_columns(call, tmp_path, capsys):
     assert max(map(len, lines[:7])) <= 100
     assert call("--no-surface") == 0
     assert "HD95" not in capsys.readouterr().out.splitlines()[0]
+
+
+def test_large_numbers_fit_a_hundred_columns_too():
+    counts = (Counts(200_000, 100, 1_834_500), Counts(9_000_000, 10, 634_500))
+    scores = tuple(
+        CaseScores(
+            case,
+            {one.name: found for one in CLASSES},
+            0.001,
+            surfaces={one.name: SurfaceFigures(123.4, 0.2) for one in CLASSES},
+        )
+        for case, found in zip("ab", counts, strict=True)
+    )
+    table = summary_table(Evaluation(scores, {}, surface_tolerance_mm=2.0)).splitlines()
+    assert "-1234.4" in table[1]
+    assert max(map(len, table)) <= 100
 
 
 def test_more_figures_on_demand(call, capsys):

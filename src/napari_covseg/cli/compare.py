@@ -82,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def difference_table(result: Comparison, figure: str) -> str:
-    """A row for each class, and below it in words what the numbers cannot say."""
+    """A row for each class, and below them in words what the numbers cannot say."""
     differences = {name: result.difference(name, figure) for name in result.first.summary()}
     rows = [
         [
-            *(figure, "first", "second", "difference", "95 %", "p"),
+            *("Class", "first", "second", "difference", "95 %", "p"),
             *("better", "worse", "same", "patients"),
         ],
         *(_row(name, one, figure) for name, one in differences.items()),
@@ -96,7 +96,11 @@ def difference_table(result: Comparison, figure: str) -> str:
         for note in _notes(one):
             notes.setdefault(note, []).append(name.replace("_", " "))
     return "\n".join(
-        [aligned(rows), *(f"{', '.join(classes)}: {note}" for note, classes in notes.items())]
+        [
+            figure,
+            aligned(rows),
+            *(f"{', '.join(classes)}: {note}" for note, classes in notes.items()),
+        ]
     )
 
 
