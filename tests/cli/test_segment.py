@@ -227,13 +227,13 @@ def test_interrupting_the_program_leaves_nothing(scan, model_folder, tmp_path):
     """A real SIGINT, sent when the work has begun."""
     code = (
         "import os, signal\n"
-        "from napari_covseg.inference import predictor\n"
+        "from napari_covseg.inference import axial\n"
         "from napari_covseg.cli.main import main\n"
-        "real = predictor.to_classes\n"
+        "real = axial.to_classes\n"
         "def slow(*args):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(*args)\n"
-        "predictor.to_classes = slow\n"
+        "axial.to_classes = slow\n"
         f"raise SystemExit(main({command(scan, model_folder, tmp_path / 'out')!r}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
