@@ -108,13 +108,15 @@ class ProgressBars:
     def __call__(self, name: str) -> Callable[[Progress], None]:
         """A new bar's ``report(step)``."""
         task = self._bars.add_task("", name=name, total=None)
-        current = ""
+        last: Progress | None = None
 
         def report(step: Progress) -> None:
-            nonlocal current
-            if step.message != current:
-                current = step.message
-                self._bars.reset(task, total=step.total, description=step.message, name=name)
+            nonlocal last
+            # A new stage gets its own time; a message that only changes its figures does not.
+            if last is None or step.total != last.total or step.done < last.done:
+                self._bars.reset(task, total=step.total, name=name)
+            last = step
+            self._bars.update(task, description=step.message)
             self._bars.update(task, completed=step.done, total=step.total)
             if step.message == "done":
                 self._bars.remove_task(task)

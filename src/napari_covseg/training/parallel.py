@@ -137,8 +137,3 @@ class Together:
 def several_processes() -> bool:
     """Whether ``torchrun`` started this process with others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "LOCAL_RANK" in os.environ
-
-
-def find_parallel(device_kind: str) -> Alone | Together:
-    """The processes there are, for a ``cuda`` or ``cpu`` training."""
-    return Together(device_kind) if several_processes() else Alone()

@@ -103,7 +103,7 @@ class _Lane:
             made: Any
             try:
                 images, codes = self._source.next_batch()
-                if self._pin:
+                if self._pin and images.device.type == "cpu":
                     images, codes = images.pin_memory(), codes.pin_memory()
                 made = (images, codes), self._source.state_dict()
             except BaseException as error:

@@ -1,0 +1,236 @@
+"""``covseg train``: a model folder from nnU-Net datasets."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_covseg.cli.output import complain, print_json, progress_bars
+from napari_covseg.domain.errors import Cancelled, UsageError
+from napari_covseg.domain.progress import Progress, run_to_end
+from napari_covseg.training.schedules import PRESETS, Preset, find_preset, settings_help
+
+if TYPE_CHECKING:
+    from napari_covseg.training.splits import Fold
+    from napari_covseg.workflows.train_request import TrainResult
+
+LINE_EVERY_S = 30.0
+FOLD, SPLITS = "1/5", "splits.json"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a network on nnU-Net datasets",
+        description="Train a network; write the model, its logs and a state to resume from.",
+        epilog="settings (--set FIELD=VALUE):\n" + settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "data", metavar="DATA", help="an nnU-Net v2 raw dataset, or a folder of several"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the model")
+    parser.add_argument(
+        "--preset", default="fast", metavar="NAME", help=f"{' or '.join(PRESETS)} (default fast)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a setting of the preset, such as batch=4 or patch=64,64,48; repeatable",
+    )
+    parser.add_argument("--minutes", type=float, metavar="M", help="stop after this time")
+    parser.add_argument("--seed", type=int, metavar="N", help="of every random choice (default 0)")
+    _add_split(parser)
+    parser.add_argument("--name", default="", help="the model's name (default: the folder's)")
+    parser.add_argument(
+        "--patients", metavar="FILE.csv", help="columns case and patient, if not beside DATA"
+    )
+    parser.add_argument(
+        "--cache", metavar="DIR", help="prepared cases, shared by trainings (default DIR/cache)"
+    )
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda[:N]|mps", help="default auto"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the training that DIR holds, if any"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    parser.set_defaults(func=run)
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    split = parser.add_mutually_exclusive_group()
+    split.add_argument(
+        "--validation-patients", metavar="A,B", help="patients that measure and do not train"
+    )
+    split.add_argument(
+        "--fold", metavar="K/N", help=f"fold K of N by patient measures (default {FOLD})"
+    )
+    split.add_argument(
+        "--all-patients", action="store_true", help="train on everybody; nothing is measured"
+    )
+    parser.add_argument(
+        "--splits",
+        metavar="FILE",
+        help=f"where folds are kept once drawn (default DIR/{SPLITS})",
+    )
+
+
+def preset_from(args: argparse.Namespace) -> Preset:
+    """The preset with what the flags change.
+
+    Raises
+    ------
+    UsageError
+        If there is no such preset or a setting cannot be used.
+    """
+    settings = list(args.settings)
+    settings += [f"minutes={args.minutes}"] if args.minutes is not None else []
+    settings += [f"seed={args.seed}"] if args.seed is not None else []
+    return find_preset(args.preset).with_settings(settings)
+
+
+def read_fold(text: str) -> tuple[int, int]:
+    """``K/N`` as numbers.
+
+    Raises
+    ------
+    UsageError
+        If it is something else.
+    """
+    number, slash, folds = text.partition("/")
+    if not slash or not (number.isdecimal() and folds.isdecimal()):
+        raise UsageError(f"--fold {text}: expected K/N, such as {FOLD}")
+    return int(number), int(folds)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train."""
+    preset = preset_from(args)
+    fold = read_fold(args.fold or FOLD)
+
+    from napari_covseg.workflows.train import train
+    from napari_covseg.workflows.train_request import TrainRequest
+
+    split = _split(args, preset, fold)
+    request = TrainRequest(
+        data=Path(args.data),
+        output=Path(args.output),
+        preset=preset,
+        train=split.train,
+        validation=split.validation,
+        name=args.name,
+        device=args.device,
+        patients=Path(args.patients) if args.patients else None,
+        cache=Path(args.cache) if args.cache else None,
+        resume=args.resume,
+    )
+    steps = train(request)
+    with _stopping() as stopped, _shown() as show:
+
+        def report(step: Progress) -> None:
+            if stopped():
+                raise Cancelled("cancelled: go on with --resume")
+            show(step)
+
+        try:
+            result = run_to_end(steps, report)
+        finally:
+            # Between steps, so that the state is saved.
+            steps.close()
+    if args.json:
+        print_json(result.to_dict())
+    else:
+        _print(result)
+    return 0
+
+
+def _split(args: argparse.Namespace, preset: Preset, fold: tuple[int, int]) -> Fold:
+    from napari_covseg.io.nnunet import read_datasets
+    from napari_covseg.training.splits import Fold
+    from napari_covseg.training.state import make_folder
+    from napari_covseg.workflows.split import split_by_fold, split_by_patients
+
+    if args.all_patients:
+        return Fold((), ())
+    patients = Path(args.patients) if args.patients else None
+    datasets = read_datasets(Path(args.data), patients=patients)
+    if args.validation_patients:
+        names = [name.strip() for name in args.validation_patients.split(",") if name.strip()]
+        return split_by_patients(datasets, names)
+    output = Path(args.output)
+    make_folder(output)
+    file = Path(args.splits) if args.splits else output / SPLITS
+    return split_by_fold(datasets, *fold, file, preset.seed)
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or a polite kill came; a second one stops at once."""
+    came: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {one: signal.signal(one, note) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal; elsewhere (a cluster's log) a line now and then."""
+    if not sys.stderr.isatty():
+        last = -math.inf
+
+        def line(step: Progress) -> None:
+            nonlocal last
+            if time.monotonic() - last >= LINE_EVERY_S or getattr(step, "validation", None):
+                last = time.monotonic()
+                complain(f"{step.done}/{step.total} {step.message}")
+
+        yield line
+        return
+    with progress_bars() as bars:
+        yield bars("training")
+
+
+def _print(result: TrainResult) -> None:
+    fit = result.fit
+    print(f"{result.model}: {result.training_cases} cases, {fit.last.epoch} epochs ({fit.stopped})")
+    print(
+        f"loss {fit.last.loss:.4f}, {fit.seconds / 60:.1f} min, {fit.images_per_second:.1f} "
+        f"patches/s, {fit.waited_percent:.0f} % of the time waiting for batches"
+        + (f", graphics card {fit.gpu_percent:.0f} % busy" if fit.gpu_percent is not None else "")
+    )
+    if fit.last.validation is not None:
+        _print_figures("Dice of the last epoch", fit.last.validation.to_dict())
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+
+
+def _print_figures(title: str, figures: dict[str, Any]) -> None:
+    rows: Sequence[tuple[str, dict[str, Any]]] = list(figures.items())
+    for name, figure in rows:
+        if figure["mean"] is not None:
+            spread = f" (sd {figure['std']:.3f})" if figure["std"] is not None else ""
+            print(
+                f"{title}, {name}: {figure['mean']:.3f}{spread}, {figure['patients']} patients, "
+                f"{figure['cases']} cases"
+            )

@@ -1,0 +1,227 @@
+"""Train a network on nnU-Net datasets: data, split and settings in, a model folder out.
+
+One call is one training: a cross-validation makes one for each fold, with the fold's case names and
+a folder of its own. The folder holds the model (``NAME.json`` and ``NAME.safetensors``), ``best/``
+(the model of the epoch with the highest Dice on the validation cases), ``logs/`` and ``state/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_covseg.domain.errors import UsageError
+from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.io.atomic import write_json
+from napari_covseg.io.nnunet import RawCase, RawDataset, read_datasets
+from napari_covseg.models.checkpoint import write_checkpoint
+from napari_covseg.models.device import Device, choose_device
+from napari_covseg.models.networks import build, entry
+from napari_covseg.models.unet_lite import UNetLite
+from napari_covseg.training.augment_volume import VolumeAugmentation
+from napari_covseg.training.cache import content_key
+from napari_covseg.training.case_prediction import case_predictor
+from napari_covseg.training.cases import TrainingCase, check_classes, load_cases
+from napari_covseg.training.engine import Job, check_folder, fit
+from napari_covseg.training.losses import build_loss
+from napari_covseg.training.outcome import EpochReport
+from napari_covseg.training.parallel import Alone, Together, several_processes
+from napari_covseg.training.pretrained import imagenet_weights, load_encoder
+from napari_covseg.training.process import Handle, serve
+from napari_covseg.training.sampling import BatchSource, PatchBatches, SliceBatches
+from napari_covseg.training.schedules import Preset
+from napari_covseg.training.splits import Fold
+from napari_covseg.workflows.split import checked_split, only_cases
+from napari_covseg.workflows.train_request import TrainRequest, TrainResult
+
+LICENCE = "that of the data it was trained on"
+CACHE, BEST, RESULT = "cache", "best", "result.json"
+
+
+def train(request: TrainRequest) -> Steps[TrainResult]:
+    """Train; yields progress, `TrainingProgress` once batches run.
+
+    Closing the generator stops within a step and leaves a state that ``resume`` goes on from.
+
+    Raises
+    ------
+    UsageError
+        If settings contradict, the folder holds another training, or ``resume`` is not set.
+    InputError
+        If the data, the split or the state is not usable.
+    ModelError
+        If the network is not known or does not take its arguments.
+    ResourceError
+        If memory or the disk is full.
+    CovsegError
+        If the loss is no longer a number.
+    """
+    preset = request.preset
+    parallel, device = _where(request)
+    network, loss = _network_and_loss(preset)
+    datasets = read_datasets(request.data, patients=request.patients)
+    fold = checked_split(datasets, Fold(request.train, request.validation))
+    chosen = only_cases(datasets, {*fold.train, *fold.validation})
+    digest = yield from _data_hash(chosen)
+    identity = {"data": digest, "train": list(fold.train), "validation": list(fold.validation)}
+    check_folder(request.output, preset, identity, request.resume)
+    recipe = preset.make_recipe()
+    cache = request.cache or request.output / CACHE
+    cases = yield from load_cases(chosen, recipe, cache)
+    training = [case for case in cases if case.name in fold.train]
+    measured = [case for case in cases if case.name in fold.validation]
+    warnings = [note for dataset in datasets for note in dataset.warnings]
+    warnings += [note for case in cases for note in case.warnings]
+    warnings += check_classes(training)
+    card = _Card(request, identity, sorted({case.patient for case in measured}))
+    job = Job(
+        preset=preset,
+        device=device,
+        network=network,
+        loss=loss,
+        make_source=lambda seed: _source(preset, training, device, seed),
+        folder=request.output,
+        identity=identity,
+        cases=measured,
+        predict=case_predictor(preset, recipe, device),
+        publish=card.publish,
+        parallel=parallel,
+        tensorboard=request.tensorboard,
+        resume=request.resume,
+    )
+    result = yield from fit(job)
+    done = TrainResult(
+        request.output / f"{request.model_name}.json",
+        request.output / BEST / f"{request.model_name}.json" if result.best else None,
+        result,
+        len(training),
+        len(measured),
+        (*dict.fromkeys(warnings), *result.notes),
+    )
+    if parallel.rank == 0:
+        write_json(request.output / "logs" / RESULT, done.to_dict())
+    return done
+
+
+def start_training(request: TrainRequest) -> Handle[TrainResult]:
+    """Train in a process of its own: `Handle.progress`, `Handle.cancel`, `Handle.result`.
+
+    Raises
+    ------
+    ResourceError
+        If the output folder cannot be made.
+    """
+    log = request.output / "logs" / "process.log"
+    return Handle(__name__, request.to_dict(), TrainResult.from_dict, log)
+
+
+def _where(request: TrainRequest) -> tuple[Alone | Together, Device]:
+    """The processes that train together, and the device of this one."""
+    if not several_processes():
+        return Alone(), choose_device(request.device)
+    kind = choose_device(request.device).kind
+    if kind == "mps":
+        raise UsageError("Apple graphics train in one process only: start it without torchrun")
+    parallel = Together(kind)
+    return parallel, choose_device(parallel.device)
+
+
+def _network_and_loss(preset: Preset) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
+    """With fresh weights; what a wrong setting breaks fails here, before data is read."""
+    found = entry(preset.network)
+    if found.dimensions != preset.dimensions:
+        raise UsageError(
+            f"network {preset.network} takes {found.dimensions}D input, but recipe {preset.recipe} "
+            f"gives {preset.dimensions}D: change one of them"
+        )
+    loss = build_loss(preset.loss, **preset.loss_settings)
+    torch.manual_seed(preset.seed)
+    network = build(preset.network, **preset.network_arguments)
+    if preset.pretrained:
+        if not isinstance(network, UNetLite):
+            raise UsageError(
+                f"there are no ImageNet weights for network {preset.network}: "
+                "--set pretrained=false"
+            )
+        load_encoder(network, imagenet_weights())
+    return network, loss
+
+
+def _data_hash(datasets: Sequence[RawDataset]) -> Steps[str]:
+    """A hash of every file's bytes and of what the labels mean."""
+    jobs: list[tuple[RawCase, Mapping[str, int]]] = []
+    for dataset in datasets:
+        meaning = {str(value): int(label) for value, label in dataset.label_map.items()}
+        jobs += [(case, meaning) for case in dataset.cases]
+    digest = hashlib.sha256()
+    for done, (case, of_values) in enumerate(jobs):
+        yield Progress(done, len(jobs), "checking the data")
+        digest.update(f"{case.name} {content_key(case, {'labels': of_values})}\n".encode())
+    return digest.hexdigest()
+
+
+def _source(
+    preset: Preset, cases: Sequence[TrainingCase], device: Device, seed: int
+) -> BatchSource:
+    """Where batches come from: slices, or patches of volumes, which are changed on the device."""
+    weights = preset.dataset_weights
+    if preset.dimensions == 2:
+        y, x = preset.patch
+        return SliceBatches(cases, (y, x), preset.batch, seed, weights, preset.lesion_share)
+    z, y, x = preset.patch
+    change = VolumeAugmentation(preset.augmentation) if preset.augmentation else None
+    where = device.name if device.kind == "cuda" else "cpu"
+    return PatchBatches(
+        cases, (z, y, x), preset.batch, seed, weights, preset.lesion_share, change, where
+    )
+
+
+@dataclass(frozen=True)
+class _Card:
+    """Writes the model and its card."""
+
+    request: TrainRequest
+    identity: Mapping[str, Any]
+    left_out: Sequence[str]
+
+    def publish(self, network: nn.Module, report: EpochReport, is_best: bool) -> None:
+        """Write ``network`` as the model, or as the best one."""
+        preset = self.request.preset
+        about: dict[str, Any] = {
+            "version": "1",
+            "licence": LICENCE,
+            "training": {
+                "settings": preset.to_dict(),
+                "data_sha256": self.identity["data"],
+                "training_cases": self.identity["train"],
+                "validation_cases": self.identity["validation"],
+                "left_out_patients": list(self.left_out),
+                "chosen_by_validation": is_best,
+                **report.to_dict(),
+            },
+        }
+        if preset.dimensions == 3:
+            about["patch"] = list(preset.patch)
+        write_checkpoint(
+            self.request.output / BEST if is_best else self.request.output,
+            self.request.model_name,
+            network,
+            preset.network,
+            preset.network_arguments,
+            preset.make_recipe(),
+            about,
+        )
+
+
+def _main() -> int:
+    return serve(lambda said: train(TrainRequest.from_dict(said)), TrainResult.to_dict)
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,122 @@
+"""What to train, and what came of it, as plain values that another process can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_covseg.training.outcome import EpochReport, FitResult
+from napari_covseg.training.schedules import PRESETS, Preset
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train.
+
+    Parameters
+    ----------
+    data
+        An nnU-Net v2 raw dataset, or a folder of several.
+    output
+        Folder for the model, its logs and its state.
+    preset
+        Every setting.
+    train, validation
+        Names of the cases that train and that measure; ``train`` empty takes all others. Without
+        ``validation`` nothing is measured.
+    name
+        Of the model; the output folder's where it is empty.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    patients
+        CSV with the columns case and patient, where it is not beside the data.
+    cache
+        Folder for prepared cases, which several trainings may share; ``cache`` in the output
+        folder if it is not given.
+    resume
+        Go on with the training that the folder holds, if it holds one.
+    tensorboard
+        Write TensorBoard's logs where it is installed.
+    """
+
+    data: Path
+    output: Path
+    preset: Preset = field(default_factory=lambda: PRESETS["fast"])
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    name: str = ""
+    device: str = "auto"
+    patients: Path | None = None
+    cache: Path | None = None
+    resume: bool = False
+    tensorboard: bool = True
+
+    @property
+    def model_name(self) -> str:
+        """The model's name."""
+        return self.name or self.output.resolve().name or "model"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        paths = ("data", "output", "patients", "cache")
+        content = {**vars(self), "preset": self.preset.to_dict()}
+        return {k: str(v) if k in paths and v is not None else v for k, v in content.items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TrainRequest:
+        """What `to_dict` wrote."""
+        values = dict(content)
+        for name in ("data", "output", "patients", "cache"):
+            values[name] = None if values[name] is None else Path(values[name])
+        for name in ("train", "validation"):
+            values[name] = tuple(values[name])
+        values["preset"] = Preset.from_dict(values["preset"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came of a training.
+
+    ``model`` is the card of the network at the end, which stands for the training; ``best`` that of
+    the best epoch. It was chosen by the very cases it was measured on, so its figures flatter.
+    """
+
+    model: Path
+    best: Path | None
+    fit: FitResult
+    training_cases: int
+    validation_cases: int
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        fit = {**asdict(self.fit), "last": self.fit.last.to_dict()}
+        fit["best"] = self.fit.best.to_dict() if self.fit.best else None
+        return {
+            "model": str(self.model),
+            "best": str(self.best) if self.best else None,
+            "fit": fit,
+            "training_cases": self.training_cases,
+            "validation_cases": self.validation_cases,
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TrainResult:
+        """What `to_dict` wrote."""
+        fit = dict(content["fit"])
+        fit["last"] = EpochReport.from_dict(fit["last"])
+        fit["best"] = EpochReport.from_dict(fit["best"]) if fit["best"] else None
+        fit["notes"] = tuple(fit["notes"])
+        best = Path(content["best"]) if content["best"] else None
+        return cls(
+            Path(content["model"]),
+            best,
+            FitResult(**fit),
+            content["training_cases"],
+            content["validation_cases"],
+            tuple(content["warnings"]),
+        )
