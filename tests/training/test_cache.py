@@ -30,9 +30,9 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     prepare = cases_module._prepare
 
-    def spy(case, *rest):
-        done.append(case.name)
-        return prepare(case, *rest)
+    def spy(job):
+        done.append(job.case.name)
+        return prepare(job)
 
     monkeypatch.setattr(cases_module, "_prepare", spy)
     return done

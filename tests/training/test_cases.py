@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from raw_datasets import AFFINE, lung_block, write_case, write_dataset, write_patients
@@ -99,6 +100,20 @@ def test_values_without_meaning_are_listed_with_their_file(tmp_path: Path) -> No
     folder = write_dataset(tmp_path / "d", {"a": lung_block(), "b": labels})
     with pytest.raises(InputError, match=r"b\.nii\.gz: label values 5 have no known meaning"):
         _load(folder, label_map={1: Label.LUNG, 2: Label.GGO})
+
+
+def test_pictures_in_grey_levels_need_a_window(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "d", {"a": lung_block(), "b": lung_block()})
+    (in_hu, _) = _load(folder, AxialRecipe())
+    image = nib.load(folder / "imagesTr" / "a_0000.nii.gz")
+    grey = AxialRecipe().to_grey(np.asarray(image.dataobj))
+    nib.save(nib.Nifti1Image(grey, image.affine), folder / "imagesTr" / "a_0000.nii.gz")
+    with pytest.raises(InputError, match=r"a_0000\.nii\.gz: not in Hounsfield units"):
+        _load(folder)
+    steps = load_cases(read_datasets(folder), AxialRecipe(), None, window_hu=(-1350, 150))
+    first, second = run_to_end(steps)
+    assert np.abs(first.image.astype(int) - in_hu.image).max() <= 1
+    assert any("window was not used" in note for note in second.warnings)
 
 
 @pytest.mark.parametrize("broken", ["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.labels import Label
 from napari_covseg.training.augment import make_batch
 from napari_covseg.training.augment_volume import VolumeAugmentation
@@ -189,3 +189,10 @@ def test_augmented_batches_differ_from_plain_ones_and_stay_finite() -> None:
         assert type(images) is torch.Tensor
         assert not torch.equal(images[0], images[1])
         assert set(codes.unique().tolist()) <= {Label.LUNG, Label.GGO, Label.IGNORE}
+
+
+def test_without_monai_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_covseg.training.sampling.find_spec", lambda name: None)
+    with pytest.raises(CovsegError, match=r"pip install 'napari-covseg\[train\]'"):
+        PatchBatches([_volume("a")], (4, 8, 8))
+    assert PatchBatches([_volume("a")], (4, 8, 8), augmentation=None).next_batch()

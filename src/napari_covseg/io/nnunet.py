@@ -69,6 +69,7 @@ def read_datasets(
         If there is no dataset, ``dataset.json`` is missing or damaged, a label is not known, an
         image has no labels or labels no image, a case has no patient, or a name is used twice.
     """
+    folder = folder.absolute()
     if not folder.is_dir():
         raise InputError(f"{folder.name}: no such folder; expected an nnU-Net dataset")
     folders = [folder] if _is_dataset(folder) else sorted(filter(_is_dataset, folder.iterdir()))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
-from napari_covseg.domain.labels import LESION_LABELS, Label, NetworkClass
+from napari_covseg.domain.labels import Label, NetworkClass
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.io.labels import read_labels
@@ -60,11 +60,17 @@ class TrainingCase:
 
 
 def load_cases(
-    datasets: Iterable[RawDataset], recipe: Recipe, cache: Path | None
+    datasets: Iterable[RawDataset],
+    recipe: Recipe,
+    cache: Path | None,
+    *,
+    window_hu: tuple[float, float] | None = None,
 ) -> Steps[list[TrainingCase]]:
     """Every case, read and prepared, or taken from the folder ``cache``; order as given.
 
-    Yields progress after each case.
+    ``window_hu`` says what black and white stand for in images that are not in HU, as those of
+    Radiopaedia in the set of Ma et al.; without it such images are refused. Yields progress after
+    each case.
 
     Raises
     ------
@@ -74,11 +80,16 @@ def load_cases(
     ResourceError
         If the cache cannot be written.
     """
-    jobs = [(case, dataset.label_map) for dataset in datasets for case in dataset.cases]
+    jobs = [
+        _Job(case, dataset.label_map, recipe, window_hu)
+        for dataset in datasets
+        for case in dataset.cases
+    ]
     cases: list[TrainingCase] = []
-    for case, label_map in jobs:
+    for job in jobs:
+        case = job.case
         yield Progress(len(cases), len(jobs), f"reading {case.dataset}")
-        entry = _entry(case, label_map, recipe, cache)
+        entry = _entry(job, cache)
         cases.append(
             TrainingCase(
                 case.name,
@@ -120,11 +131,6 @@ def check_classes(
     return tuple(f"no voxel of the training data is {_told(c, bool(unknown))}" for c in empty)
 
 
-def has_lesion(codes: NDArray[np.uint8]) -> bool:
-    """Whether any voxel is GGO, consolidation or infection."""
-    return bool(np.isin(codes, LESION_LABELS).any())
-
-
 def _told(missing: NetworkClass, infection: bool) -> str:
     title = "GGO" if missing is NetworkClass.GGO else missing.name.lower()
     if infection and missing in (NetworkClass.GGO, NetworkClass.CONSOLIDATION):
@@ -132,19 +138,32 @@ def _told(missing: NetworkClass, infection: bool) -> str:
     return f"{title}, so the model cannot learn it"
 
 
-def _entry(
-    case: RawCase, label_map: Mapping[int, Label], recipe: Recipe, cache: Path | None
-) -> Entry:
+@dataclass(frozen=True)
+class _Job:
+    """A case, and all that decides what becomes of it."""
+
+    case: RawCase
+    label_map: Mapping[int, Label]
+    recipe: Recipe
+    window_hu: tuple[float, float] | None
+
+    def key(self) -> str:
+        labels = {str(value): int(label) for value, label in self.label_map.items()}
+        settings = {"recipe": self.recipe.to_dict(), "labels": labels, "window": self.window_hu}
+        return content_key(self.case, settings)
+
+
+def _entry(job: _Job, cache: Path | None) -> Entry:
     if cache is None:
-        return _prepare(case, label_map, recipe)
-    meaning = {str(value): int(label) for value, label in label_map.items()}
-    key = content_key(case, {"recipe": recipe.to_dict(), "labels": meaning})
-    return read_entry(cache, key) or write_entry(cache, key, _prepare(case, label_map, recipe))
+        return _prepare(job)
+    key = job.key()
+    return read_entry(cache, key) or write_entry(cache, key, _prepare(job))
 
 
-def _prepare(case: RawCase, label_map: Mapping[int, Label], recipe: Recipe) -> Entry:
-    volume = read_volume(case.image)
-    labels = read_labels(case.labels, label_map=label_map)
+def _prepare(job: _Job) -> Entry:
+    case, recipe = job.case, job.recipe
+    volume = read_volume(case.image, window=job.window_hu)
+    labels = read_labels(case.labels, label_map=job.label_map)
     _check_grids(case, volume, labels)
     codes = labels.labels
     if not np.isin(codes, _MARK_LUNG).any():

@@ -7,13 +7,14 @@ training that was stopped goes on with the very batches it would have seen.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.geometry import Shape
 from napari_covseg.domain.labels import LESION_LABELS
 from napari_covseg.training.augment import make_batch
@@ -140,6 +141,8 @@ class PatchBatches(_Drawn):
     ------
     InputError
         As `SliceBatches`.
+    CovsegError
+        If MONAI, which makes some of the changes, is not installed.
     """
 
     def __init__(
@@ -154,6 +157,11 @@ class PatchBatches(_Drawn):
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__(seed)
+        if augmentation is not None and find_spec("monai") is None:
+            raise CovsegError(
+                "MONAI, which changes the patches, is not installed: pip install "
+                "'napari-covseg[train]'"
+            )
         self._patch, self._batch, self._lesion_share = patch, batch, lesion_share
         self._augmentation, self._device = augmentation, torch.device(device)
         shares = _shares(cases, weights or {})
