@@ -33,6 +33,21 @@ class Thresholds(nn.Module):
         return one_hot.float() * self.sharpness
 
 
+class Identity(nn.Module):
+    """`Thresholds` for volumes that are still in HU (a recipe without steps)."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("edges", torch.tensor(EDGES_HU).view(1, -1, 1, 1, 1))
+        self.batches = []
+
+    def forward(self, image):
+        self.batches.append(tuple(image.shape))
+        number = (image >= self.edges).sum(dim=1)  # 0 to 4
+        classes = torch.where(number == 4, 0, number)
+        return nn.functional.one_hot(classes, 4).movedim(-1, 1).float() * 100
+
+
 class Card(Device):
     """A graphics card that computes on the CPU, as this machine need not have one."""
 

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from fakes import Card, Thresholds, blob_volume, expected_classes, model, noise_volume
+from fakes import Card, Identity, Thresholds, blob_volume, expected_classes, model, noise_volume
 from scipy import ndimage
 from torch import nn
 
@@ -17,6 +17,7 @@ from napari_covseg.inference.predictor import predict
 from napari_covseg.models.device import Device, choose_device
 from napari_covseg.models.unet2d import UNet2D
 from napari_covseg.preprocess.recipe import AxialRecipe
+from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 
 CPU = Device("cpu", "CPU", "float32")
 
@@ -227,6 +228,30 @@ def test_what_a_graphics_card_cannot_compute_is_done_on_the_cpu():
     assert np.array_equal(prediction.classes, expected_classes(volume.hu))
     assert "Apple graphics cannot run this network: the rest" in prediction.warnings[0]
     assert len(failed) == len(prediction.warnings) == 1
+
+
+@pytest.mark.parametrize("kind", ["slices", "volumes"])
+def test_a_network_that_does_not_fit_on_the_card_runs_on_the_cpu(kind):
+    failed = []
+
+    def heavy(network):
+        class Heavy(type(network)):
+            def to(self, *args, **kwargs):
+                if not failed:
+                    failed.append(args)
+                    raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+                return super().to(*args, **kwargs)
+
+        network.__class__ = Heavy
+        return network
+
+    volume = noise_volume()
+    recipe = AxialRecipe() if kind == "slices" else VolumeRecipe(())
+    used = heavy(Thresholds(recipe) if kind == "slices" else Identity())
+    prediction = run_to_end(predict(volume, model(used, recipe), Card("mps", "a card")))
+    assert np.array_equal(prediction.classes, expected_classes(volume.hu))
+    assert prediction.warnings == ("a card has no memory left: all was done on the CPU.",)
+    assert prediction.device.title.startswith("CPU")
 
 
 def test_other_failures_of_the_network_are_a_model_error():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from fakes import EDGES_HU, Card, expected_classes, model, noise_volume
+from fakes import Card, Identity, expected_classes, model, noise_volume
 from monai.inferers import sliding_window_inference
 from torch import nn
 
@@ -22,21 +22,6 @@ from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 CPU = Device("cpu", "CPU", "float32")
 AS_IT_IS = VolumeRecipe(())
 SMALL = Window((4, 16, 16))
-
-
-class Identity(nn.Module):
-    """Logits of the class between whose HU thresholds a voxel of the input lies."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("edges", torch.tensor(EDGES_HU).view(1, -1, 1, 1, 1))
-        self.batches = []
-
-    def forward(self, image):
-        self.batches.append(tuple(image.shape))
-        number = (image >= self.edges).sum(dim=1)  # 0 to 4
-        classes = torch.where(number == 4, 0, number)
-        return nn.functional.one_hot(classes, 4).movedim(-1, 1).float() * 100
 
 
 @pytest.fixture(autouse=True)

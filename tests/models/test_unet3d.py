@@ -108,10 +108,9 @@ def test_with_zero_weights_the_answer_is_the_heads_bias_everywhere() -> None:
 
 
 def test_a_voxel_sees_as_far_as_the_definition_says() -> None:
-    """Up and down to the lowest of three levels: 2 x (2 + 2 + 2), twice that, ... by its own sum.
+    """Each 3x3x3 at level k reaches 2**k voxels further, on each side.
 
-    A 3x3x3 at level k reaches 2**k voxels further on each side; pooling and its way back add up to
-    one voxel of the next level in one direction.
+    There are four at the levels 0 and 1 (down and up) and two at level 2, the lowest.
     """
     torch.manual_seed(0)
     network = UNet3D((2, 2, 2)).eval()

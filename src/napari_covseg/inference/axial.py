@@ -12,7 +12,14 @@ from torch.nn import functional as F
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.inference.frame import Frame, plan_frame
-from napari_covseg.inference.runner import FAILURES, FLIP_AXES, Prediction, Runner, repeatable
+from napari_covseg.inference.runner import (
+    FAILURES,
+    FLIP_AXES,
+    Prediction,
+    Runner,
+    repeatable,
+    start,
+)
 from napari_covseg.models.device import Device
 from napari_covseg.preprocess.recipe import AxialRecipe
 
@@ -40,11 +47,12 @@ def predict_slices(
     frame = plan_frame(volume, recipe)
     classes = np.zeros(volume.geometry.shape, np.uint8)
     rows, columns = frame.slices
-    runner = SliceRunner(model, recipe, device, FLIP_AXES[flips], frame)
+    warnings: list[str] = []
+    axes = FLIP_AXES[flips]
+    runner = start(lambda on: SliceRunner(model, recipe, on, axes, frame), device, warnings)
     total, done = len(classes), 0
     runner.batch = min(runner.batch, total)
-    warnings: list[str] = []
-    yield Progress(0, total, f"segmenting on {device.title}")
+    yield Progress(0, total, f"segmenting on {runner.device.title}")
     while done < total:
         stop = min(total, done + runner.batch)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -128,6 +128,17 @@ class Runner:
     def on(self: AnyRunner, device: Device) -> AnyRunner:
         """The same on another device, with the batch that suits it."""
         raise NotImplementedError
+
+
+def start(make: Callable[[Device], AnyRunner], device: Device, warnings: list[str]) -> AnyRunner:
+    """The runner on ``device``, or on the CPU where the network itself does not fit there."""
+    try:
+        return make(device)
+    except (RuntimeError, MemoryError) as error:
+        if device.kind == "cpu" or not is_out_of_memory(error):
+            raise
+    warnings.append(f"{device.title} has no memory left: all was done on the CPU.")
+    return make(replace(choose_device("cpu"), hint=device.hint))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -17,7 +17,14 @@ from napari_covseg.domain.labels import NetworkClass
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.inference.frame import check_axial
-from napari_covseg.inference.runner import FAILURES, FLIP_AXES, Prediction, Runner, repeatable
+from napari_covseg.inference.runner import (
+    FAILURES,
+    FLIP_AXES,
+    Prediction,
+    Runner,
+    repeatable,
+    start,
+)
 from napari_covseg.models.device import Device
 from napari_covseg.preprocess.volume_recipe import Prepared, VolumeRecipe
 
@@ -126,10 +133,11 @@ def predict_volume(
         If the network failed on its input, or the card's patches cannot be used.
     """
     check_axial(volume)
-    runner = PatchRunner(model, device, FLIP_AXES[flips], window or Window.of(model))
+    used, axes = window or Window.of(model), FLIP_AXES[flips]
+    warnings: list[str] = []
+    runner = start(lambda on: PatchRunner(model, on, axes, used), device, warnings)
     yield Progress(0, 1, "preparing the volume")
     prepared = recipe.prepare(volume.hu, volume.geometry.spacing_mm)
-    warnings: list[str] = []
     probabilities, runner = yield from slide(prepared.array, runner, warnings)
     yield Progress(0, len(probabilities), "bringing the result to the grid of the volume")
     classes = yield from _to_classes(probabilities, recipe, prepared)
