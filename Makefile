@@ -10,7 +10,7 @@ SYSTEM := $(shell uname -s)
 HAS_DISPLAY := $(if $(filter Linux,$(SYSTEM)),$(DISPLAY)$(WAYLAND_DISPLAY),yes)
 WITH_DISPLAY := $(if $(filter Linux,$(SYSTEM)),$(if $(DISPLAY),,xvfb-run -a -s "-screen 0 1400x900x24"))
 
-.PHONY: help demo test lint docs bench train libs
+.PHONY: help demo test lint docs bench bench-train train libs
 .DELETE_ON_ERROR:
 
 help:
@@ -18,7 +18,7 @@ help:
 	@echo "make test    install with test tools, run every test (PYTEST_ARGS=... adds options)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make docs    rebuild docs/reference/cli.md, run every command in the docs, check links"
-	@echo "make bench   measure speed and memory"
+	@echo "make bench   measure speed and memory (make bench-train: of training)"
 	@echo "make train   train the development model from DATA=$(DATA)"
 
 demo: libs $(VENV)/.installed-all
@@ -42,6 +42,9 @@ docs: libs $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-train: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.train_speed $(BENCH_ARGS)
 
 train: $(VENV)/.installed-all
 	$(BIN)/python -m napari_covseg.training $(DATA) build/model $(TRAIN_ARGS)
