@@ -1,5 +1,6 @@
 """The inputs that commands in the docs name, made from the phantom."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def docs_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("predictions", "other-predictions", "references"):
         (folder / name).mkdir()
         write_labels(phantom.labels, folder / name / "scan_labels.nii.gz")
+    _write_raw_dataset(phantom, folder / "raw-dataset")
     _write_windowed(phantom, folder / "windowed.nii.gz")
     _write_dicom(phantom, folder / "dicom-folder")
     return folder
@@ -34,6 +36,22 @@ def docs_workspace(docs_inputs: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     shutil.copytree(docs_inputs, workspace)
     monkeypatch.chdir(workspace)
     return workspace
+
+
+def _write_raw_dataset(phantom: Phantom, folder: Path) -> None:
+    for inner in ("imagesTr", "labelsTr"):
+        (folder / inner).mkdir(parents=True)
+    for case in ("first", "second", "third"):
+        write_volume(phantom.volume, folder / "imagesTr" / f"{case}_0000.nii.gz")
+        write_labels(phantom.labels, folder / "labelsTr" / f"{case}.nii.gz")
+    names = ("background", "left lung", "right lung", "ggo", "consolidation")
+    about = {
+        "channel_names": {"0": "CT"},
+        "labels": {name: value for value, name in enumerate(names)},
+        "numTraining": 3,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(about))
 
 
 def _write_windowed(phantom: Phantom, path: Path) -> None:
