@@ -17,8 +17,8 @@ from torch import nn
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, Steps, run_to_end
 from napari_covseg.models.device import Device
-from napari_covseg.training import engine
-from napari_covseg.training.engine import Job, fit
+from napari_covseg.training.engine import fit
+from napari_covseg.training.job import STATE, Job
 from napari_covseg.training.learner import Learner, out_of_memory
 from napari_covseg.training.losses import partial_label_loss
 from napari_covseg.training.parallel import Alone
@@ -221,7 +221,7 @@ def test_a_killed_training_goes_on_exactly(straight, tmp_path: Path) -> None:
 
 
 def engine_state(folder: Path) -> Path:
-    return folder / engine.STATE
+    return folder / STATE
 
 
 def test_settings_that_differ_are_named(straight) -> None:

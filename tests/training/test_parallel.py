@@ -17,7 +17,8 @@ from torch import nn
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.models.device import Device
-from napari_covseg.training.engine import Job, fit
+from napari_covseg.training.engine import fit
+from napari_covseg.training.job import Job
 from napari_covseg.training.logs import read_rows
 from napari_covseg.training.losses import allowed_cross_entropy
 from napari_covseg.training.parallel import Alone, Together, several_processes

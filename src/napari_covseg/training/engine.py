@@ -4,73 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from napari_covseg.domain.errors import CovsegError, UsageError
 from napari_covseg.domain.progress import Steps
 from napari_covseg.models.device import Device
-from napari_covseg.training.learner import Learner, Loss, StepLoss, out_of_memory
+from napari_covseg.training.job import LOGS, STATE, Job, check_folder, made_for
+from napari_covseg.training.learner import Learner, StepLoss, out_of_memory
 from napari_covseg.training.logs import TrainingLog
 from napari_covseg.training.outcome import EpochReport, FitResult, TrainingProgress
-from napari_covseg.training.parallel import Alone, Parallel
-from napari_covseg.training.prefetch import Batches, Prefetcher
+from napari_covseg.training.prefetch import Prefetcher
 from napari_covseg.training.rates import RateRule
-from napari_covseg.training.schedules import CHANGEABLE, Preset
-from napari_covseg.training.state import check_same, read_state, write_state
-from napari_covseg.training.validation import Case, Validation, validate
+from napari_covseg.training.state import write_state
+from napari_covseg.training.validation import Validation, validate
 
-STATE, LOGS = Path("state") / "training.state", Path("logs")
 SAVE_EVERY_S = 120.0
 _READ_EVERY = {"cuda": 20, "mps": 20}
 """Steps after which losses are read from a device that would otherwise have to wait each time."""
-
-
-Publish = Callable[[nn.Module, EpochReport, bool], None]
-"""Writes a network; the flag says whether it is the best so far rather than the last."""
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What `fit` works on.
-
-    Parameters
-    ----------
-    preset, device
-        The settings and where to train.
-    network, loss
-        With fresh weights, on the CPU; ``loss(logits, allowed)``.
-    make_source
-        A source of batches from a seed; one is made for each thread.
-    folder
-        Gets ``state/`` and ``logs/``.
-    identity
-        What else must be the same when the training is resumed (data, split): plain values.
-    cases, predict
-        What is measured after an epoch, and how classes on a case's grid are found.
-    publish
-        Called with `Learner.kept` at the end of epochs.
-    """
-
-    preset: Preset
-    device: Device
-    network: nn.Module
-    loss: Loss
-    make_source: Callable[[int], Batches]
-    folder: Path
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    cases: Sequence[Case] = ()
-    predict: Callable[[nn.Module, Any], Steps[NDArray]] | None = None
-    publish: Publish | None = None
-    parallel: Parallel = field(default_factory=Alone)
-    tensorboard: bool = True
-    resume: bool = False
 
 
 def fit(job: Job) -> Steps[FitResult]:
@@ -106,34 +60,6 @@ def fit(job: Job) -> Steps[FitResult]:
         raise explained from error
     finally:
         run.close()
-
-
-def check_folder(
-    folder: Path, preset: Preset, identity: Mapping[str, Any], resume: bool
-) -> dict[str, Any] | None:
-    """The state to go on from, or None for a new training; `fit` checks the same.
-
-    Raises
-    ------
-    UsageError, InputError
-        As `fit`.
-    """
-    path = folder / STATE
-    if not path.is_file():
-        return None
-    if not resume:
-        raise UsageError(
-            f"{folder.name}: holds a training already; go on with it (--resume) or choose another "
-            "folder"
-        )
-    state = read_state(path)
-    check_same(state["made_for"], made_for(preset, identity), CHANGEABLE)
-    return state
-
-
-def made_for(preset: Preset, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same when a training is resumed."""
-    return {**preset.to_dict(), **identity}
 
 
 class _Run:

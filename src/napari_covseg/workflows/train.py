@@ -28,7 +28,8 @@ from napari_covseg.training.augment_volume import VolumeAugmentation
 from napari_covseg.training.cache import content_key
 from napari_covseg.training.case_prediction import case_predictor
 from napari_covseg.training.cases import TrainingCase, check_classes, load_cases
-from napari_covseg.training.engine import Job, check_folder, fit
+from napari_covseg.training.engine import fit
+from napari_covseg.training.job import Job, check_folder
 from napari_covseg.training.losses import build_loss
 from napari_covseg.training.outcome import EpochReport
 from napari_covseg.training.parallel import Alone, Together, several_processes
