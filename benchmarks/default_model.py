@@ -1,10 +1,12 @@
 """How good the default model is on patients that it never saw.
 
-    python benchmarks/default_model.py DATA [--model NAME|DIR] [--output FILE.json]
+    python benchmarks/default_model.py DATA [--model NAME|DIR ...] [--output FILE.json]
 
 DATA is the folder with ``covid_ct/`` and ``volumes/``. The patients are those that the model's
-card says were left out of training. GGO and consolidation count only where the annotation is
-explicit (``slices.csv``); elsewhere their lesions are infection of unknown class.
+card says were left out of training. Several models (the folds of a cross-validation) each measure
+the patients that they left out; the figures are over all of them, the healthy volumes the first's.
+GGO and consolidation count only where the annotation is explicit (``slices.csv``); elsewhere their
+lesions are infection of unknown class.
 """
 
 from __future__ import annotations
@@ -31,8 +33,12 @@ from napari_covseg.workflows.evaluate import read_patients
 from napari_covseg.workflows.segment import segment
 from napari_covseg.workflows.segment_settings import SegmentSettings
 
+MEASURED = "build/model"
+"""Where `make train` puts the development weights; the shipped ones saw every patient."""
 SETS = ("medseg", "ma", "sirm")
 SHOWN = ("lung", "infection", "ggo", "consolidation")
+Found = dict[str, dict[str, dict[str, Counts]]]
+"""Counts by set, class and case."""
 HEALTHY = ("lidc0001_256.nii.gz", "lungdx_A0001_L_256.nii.gz", "dicom_LungDx-A0002_B40f")
 
 
@@ -65,14 +71,20 @@ def explicit_slices(data: Path) -> dict[str, set[int]]:
     return found
 
 
-def score(data: Path, settings: SegmentSettings) -> dict[str, dict[str, dict[str, Counts]]]:
-    """Counts by set, class and case."""
+def left_out_patients(models: list[str]) -> list[set[str]]:
+    """Of each model; no patient may be measured twice."""
+    left_out = [set(load(model).card["training"]["left_out_patients"]) for model in models]
+    if not all(left_out):
+        raise CovsegError("a model was trained on every patient: it cannot be measured here")
+    if sum(map(len, left_out)) != len(set.union(*left_out)):
+        raise CovsegError("several models left out the same patient: give each fold once")
+    return left_out
+
+
+def score(data: Path, settings: SegmentSettings, left_out: set[str], found: Found) -> None:
+    """Add counts by set, class and case of the patients left out."""
     patients = read_patients(data / "cases.csv")
-    left_out = set(load(settings.model).card["training"]["left_out_patients"])
-    if not left_out:
-        raise CovsegError("this model was trained on every patient: it cannot be measured here")
     explicit = explicit_slices(data)
-    found: dict[str, dict[str, dict[str, Counts]]] = defaultdict(lambda: defaultdict(dict))
     for name, case in held_out(data, patients, left_out):
         volume = read_volume(data / name / "imagesTr" / f"{case}_0000.nii.gz")
         result = run_to_end(segment(volume, settings))
@@ -83,14 +95,13 @@ def score(data: Path, settings: SegmentSettings) -> dict[str, dict[str, dict[str
             if counts is not None and one in SHOWN:
                 found[name][one][case] = counts
         print(f"  {case}: " + _line(found[name], case), flush=True)
-    return found
 
 
 def _line(classes: dict[str, dict[str, Counts]], case: str) -> str:
     return ", ".join(f"{n} {c[case].dice:.3f}" for n, c in classes.items() if case in c)
 
 
-def table(found: dict[str, dict[str, dict[str, Counts]]], patients: dict[str, str]) -> list[dict]:
+def table(found: Found, patients: dict[str, str]) -> list[dict]:
     """Rows of figures: mean over patients, spread, interval, n, pooled; and over all sets."""
     rows = []
     everything: dict[str, dict[str, Counts]] = defaultdict(dict)
@@ -109,7 +120,7 @@ def table(found: dict[str, dict[str, dict[str, Counts]]], patients: dict[str, st
     return rows
 
 
-def healthy(volumes: Path, settings: SegmentSettings) -> dict[str, dict[str, float]]:
+def healthy(volumes: Path, settings: SegmentSettings) -> dict[str, dict[str, float | None]]:
     """Lesion found in scans without COVID-19, in percent of the lung, and the lungs' sides."""
     found = {}
     for name in HEALTHY:
@@ -129,16 +140,18 @@ def main() -> None:
     """Measure, print a Markdown table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default=SegmentSettings().model)
+    parser.add_argument("--model", nargs="+", default=[MEASURED])
     parser.add_argument("--flips", default=SegmentSettings().flips)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    settings = SegmentSettings(model=arguments.model, flips=arguments.flips)
-    rows = table(
-        score(arguments.data / "covid_ct", settings),
-        read_patients(arguments.data / "covid_ct" / "cases.csv"),
-    )
-    others = healthy(arguments.data / "volumes", settings)
+    all_settings = [
+        SegmentSettings(model=model, flips=arguments.flips) for model in arguments.model
+    ]
+    found: Found = defaultdict(lambda: defaultdict(dict))
+    for settings, left_out in zip(all_settings, left_out_patients(arguments.model), strict=True):
+        score(arguments.data / "covid_ct", settings, left_out, found)
+    rows = table(found, read_patients(arguments.data / "covid_ct" / "cases.csv"))
+    others = healthy(arguments.data / "volumes", all_settings[0])
     print("\n| set | class | Dice, mean ± SD | 95 % interval | patients (cases) | pooled |")
     print("|---|---|---|---|---|---|")
     for row in rows:
@@ -148,7 +161,8 @@ def main() -> None:
             f"{low:.3f} to {high:.3f} | {row['patients']} ({row['cases']}) | {row['pooled']:.3f} |"
         )
     if arguments.output:
-        figures = {"model": load(settings.model).sha256, "flips": settings.flips}
+        hashes = [load(model).sha256 for model in arguments.model]
+        figures = {"models": hashes, "flips": arguments.flips}
         text = json.dumps(figures | {"dice": rows, "without_covid": others}, indent=2)
         arguments.output.write_text(text + "\n")
 

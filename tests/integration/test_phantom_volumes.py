@@ -28,21 +28,20 @@ def test_each_lung_within_5_percent(phantom: Phantom, found: Measurements, side:
     assert getattr(found, side).lung_ml == pytest.approx(true, rel=0.05)
 
 
-def test_lesions_within_5_percent(phantom: Phantom, found: Measurements) -> None:
-    true = phantom.volumes_ml[Label.GGO] + phantom.volumes_ml[Label.CONSOLIDATION]
-    assert found.both.lesions_ml == pytest.approx(true, rel=0.05)
-
-
 @pytest.mark.parametrize(
-    ("label", "field", "margin"),
-    [(Label.GGO, "ggo_ml", 0.1), (Label.CONSOLIDATION, "consolidation_ml", 0.25)],
+    ("labels", "field"),
+    [
+        ((Label.GGO,), "ggo_ml"),
+        ((Label.CONSOLIDATION,), "consolidation_ml"),
+        ((Label.GGO, Label.CONSOLIDATION), "lesions_ml"),
+    ],
 )
-def test_the_classes_are_told_apart(
-    phantom: Phantom, found: Measurements, label: Label, field: str, margin: float
+def test_lesions_within_8_percent(
+    phantom: Phantom, found: Measurements, labels: tuple[Label, ...], field: str
 ) -> None:
-    # The split is what the model does worst, here as on patients: some consolidation becomes GGO.
-    true = phantom.volumes_ml[label]
-    assert getattr(found.both, field) == pytest.approx(true, rel=margin)
+    # Readers draw lesions a little generously, and so does the model: a fifth of a pixel here.
+    true = sum(phantom.volumes_ml[label] for label in labels)
+    assert getattr(found.both, field) == pytest.approx(true, rel=0.08)
 
 
 def test_more_is_diseased_on_the_left(found: Measurements) -> None:
