@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -117,18 +116,22 @@ def _monai_batches(cases: list[TrainingCase], preset: Preset) -> Iterator[tuple[
     from monai.data import DataLoader, Dataset
 
     both = ["image", "label"]
-    patch, turn = preset.patch, 0.26
-    angles: dict[str, Any] = {"range_x": turn, "prob": 0.5}
-    if preset.dimensions == 3:
-        angles |= {"range_y": turn, "range_z": turn}
+    patch = preset.patch
+    turn = (0.26,) * (1 if preset.dimensions == 2 else 3)
     chain = mt.Compose(
         [
             mt.EnsureChannelFirstd(both, channel_dim="no_channel"),
             mt.SpatialPadd(both, patch),
             mt.RandSpatialCropd(both, patch, random_size=False),
             mt.RandFlipd(both, prob=0.5, spatial_axis=-1),
-            mt.RandRotated(both, **angles, mode=("bilinear", "nearest")),
-            mt.RandZoomd(both, prob=0.5, min_zoom=0.75, max_zoom=1.4, mode=("area", "nearest")),
+            mt.RandAffined(
+                both,
+                prob=0.9,
+                rotate_range=turn,
+                scale_range=0.3,
+                mode=("bilinear", "nearest"),
+                padding_mode="border",
+            ),
             mt.RandAdjustContrastd("image", prob=0.3),
             mt.RandScaleIntensityd("image", 0.1, prob=0.5),
             mt.RandGaussianNoised("image", prob=0.5, std=0.05),
@@ -137,12 +140,17 @@ def _monai_batches(cases: list[TrainingCase], preset: Preset) -> Iterator[tuple[
     )
     items = []
     for case in cases:
-        image, label = case.image.astype(np.float32), TO_CLASSES[case.codes]
+        image = case.image.astype(np.float32)
+        label = TO_CLASSES[case.codes].astype(np.float32)
         pairs = zip(image, label, strict=True) if preset.dimensions == 2 else [(image, label)] * 8
         items += [{"image": a, "label": b} for a, b in pairs]
     workers = min(preset.workers, os.cpu_count() or 1)
     loader = DataLoader(
-        Dataset(items, chain), preset.batch, shuffle=True, num_workers=workers, drop_last=True
+        Dataset(items, chain),
+        batch_size=preset.batch,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
     )
     while True:
         for batch in loader:
