@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
     )
     steps = train(request)
-    with _stopping() as stopped, _shown() as show:
+    with stopping() as stopped, shown() as show:
 
         def report(step: Progress) -> None:
             if stopped():
@@ -176,7 +176,7 @@ def _split(args: argparse.Namespace, preset: Preset, fold: tuple[int, int]) -> F
 
 
 @contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
+def stopping() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or a polite kill came; a second one stops at once."""
     came: list[int] = []
 
@@ -194,7 +194,7 @@ def _stopping() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[Progress], None]]:
+def shown() -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal; elsewhere (a cluster's log) a line now and then."""
     if not sys.stderr.isatty():
         last = -math.inf

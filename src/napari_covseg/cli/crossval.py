@@ -1,0 +1,177 @@
+"""``covseg crossval``: folds by patient, trained, measured and put into one report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_covseg.cli.output import complain, one_line, print_json
+from napari_covseg.cli.scoring import aligned, interval, number
+from napari_covseg.cli.train import preset_from, shown, stopping
+from napari_covseg.domain.errors import Cancelled, UsageError
+from napari_covseg.domain.progress import Progress, run_to_end
+from napari_covseg.training.schedules import PRESETS, settings_help
+
+if TYPE_CHECKING:
+    from napari_covseg.workflows.crossval import CrossvalResult
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "crossval",
+        help="cross-validate a training by patient; tables, curves and pictures",
+        description="Train and measure a network on folds by patient and write one report. The "
+        "same command again goes on where it stopped.",
+        epilog="settings (--set FIELD=VALUE):\n" + settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "data", metavar="DATA", help="an nnU-Net v2 raw dataset, or a folder of several"
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for the report and the folds"
+    )
+    parser.add_argument(
+        "--folds", type=int, default=5, metavar="N", help="how many, by patient (default 5)"
+    )
+    parser.add_argument(
+        "--turned-round",
+        action="store_true",
+        help="train on each fold's small part and measure on the large one (with 5 folds 20 %% "
+        "and 80 %%)",
+    )
+    parser.add_argument(
+        "--postprocess",
+        action="store_true",
+        help="measure the whole pipeline's label maps, not the network's own output",
+    )
+    _add_training(parser)
+    parser.add_argument(
+        "--splits",
+        metavar="FILE",
+        help="where folds are kept once drawn (default DIR/splits.json)",
+    )
+    parser.add_argument(
+        "--patients", metavar="FILE.csv", help="columns case and patient, if not beside DATA"
+    )
+    parser.add_argument(
+        "--cache", metavar="DIR", help="prepared cases, shared by trainings (default DIR/cache)"
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME[,NAME...]",
+        help="auto (every CUDA card there is), cpu, cuda[:N] or mps; several train folds beside "
+        "one another (default auto)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON only")
+    parser.set_defaults(func=run)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preset", default="fast", metavar="NAME", help=f"{' or '.join(PRESETS)} (default fast)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a setting of the preset, such as batch=4 or patch=64,64,48; repeatable",
+    )
+    parser.add_argument("--minutes", type=float, metavar="M", help="stop each fold after this time")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="of every random choice, the folds' too (default 0)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Cross-validate, write and print; the exit code is the worst of the folds'."""
+    preset = preset_from(args)
+    devices = tuple(name.strip() for name in args.device.split(","))
+    if len(devices) > 1 and "auto" in devices:
+        raise UsageError(f"--device {args.device}: auto cannot be one of several")
+
+    from napari_covseg.workflows.crossval import crossval
+    from napari_covseg.workflows.crossval_report import json_content
+    from napari_covseg.workflows.crossval_request import CrossvalRequest
+
+    request = CrossvalRequest(
+        data=Path(args.data),
+        output=Path(args.output),
+        preset=preset,
+        folds=args.folds,
+        seed=preset.seed,
+        splits=Path(args.splits) if args.splits else None,
+        turned_round=args.turned_round,
+        postprocess=args.postprocess,
+        devices=devices,
+        patients=Path(args.patients) if args.patients else None,
+        cache=Path(args.cache) if args.cache else None,
+    )
+    steps = crossval(request)
+    with stopping() as stopped, shown() as show:
+
+        def report(step: Progress) -> None:
+            if stopped():
+                raise Cancelled("cancelled: the same command goes on")
+            show(step)
+
+        try:
+            result = run_to_end(steps, report)
+        finally:
+            # Between steps, so that the states are saved.
+            steps.close()
+    for fold, error in result.errors.items():
+        complain(f"covseg: fold {fold}: {one_line(error)}")
+    if args.json:
+        print_json(json_content(result.content))
+    else:
+        _print(result)
+    return result.exit_code
+
+
+def summary_table(result: CrossvalResult) -> str:
+    """A row for each class: over patients, then the Dice of each fold."""
+    from napari_covseg.reports.tables import summary
+
+    folds = [str(fold.number) for fold in result.content.folds]
+    rows = [
+        [
+            *("Class", "Dice", "std", "95 %", "median", "pooled", "Sens.", "Spec."),
+            *("patients", "cases", *(f"fold {fold}" for fold in folds)),
+        ]
+    ]
+    for name, found in summary(result.content).items():
+        dice = found["dice"]
+        rows.append(
+            [
+                name,
+                *(number(dice[key]) for key in ("mean", "std")),
+                interval(dice["interval_95"]),
+                number(dice["median"]),
+                number(found["pooled_dice"]),
+                number(found["sensitivity"]["mean"]),
+                number(found["specificity"]["mean"], "specificity"),
+                *(str(found[key]) for key in ("patients", "cases")),
+                *(number(fold["dice"]) for fold in found["folds"]),
+            ]
+        )
+    return aligned(rows)
+
+
+def _print(result: CrossvalResult) -> None:
+    from napari_covseg.reports.crossval_content import how_split, limits, what_measured
+
+    content = result.content
+    print(how_split(content))
+    print(what_measured(content))
+    print(f"\n{summary_table(result)}\n")
+    for warning in content.warnings:
+        print(f"warning: {warning}")
+    for limit in limits(content):
+        print(f"note: {limit}")
+    print(result.files.html)
