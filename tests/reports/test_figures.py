@@ -44,6 +44,12 @@ def test_the_mean_ends_where_a_fold_ends() -> None:
     assert mean.tolist() == [2.0]
 
 
+def test_two_folds_have_no_band() -> None:
+    _, mean, half = mean_and_band([((1,), (0.2,)), ((1,), (0.6,))])
+    assert mean.tolist() == pytest.approx([0.4])
+    assert half.tolist() == [0.0]
+
+
 def test_a_fold_without_the_class_is_left_out() -> None:
     epochs, mean, half = mean_and_band([((1, 2), (0.3, 0.4)), ((1, 2), (NAN, NAN))])
     assert (epochs.tolist(), mean.tolist(), half.tolist()) == ([1, 2], [0.3, 0.4], [0.0, 0.0])
@@ -93,6 +99,22 @@ def test_slices_keep_the_patients_right_on_the_left() -> None:
     third = picture.shape[1] / 3
     assert third < columns.mean() < 1.5 * third
     assert rows.mean() < 0.5 * len(picture)
+
+
+def test_lesions_alone_are_not_outlined_as_lungs() -> None:
+    labels = np.zeros((8, 8), np.uint8)
+    labels[2:5, 2:5] = Label.GGO
+    blank = np.zeros((8, 8), np.uint8)
+    one = view(hu=np.full((8, 8), -1350, np.int16), reference=labels, prediction=blank)
+    marked = replace(one, reference=np.where(labels == 0, Label.LUNG, labels).astype(np.uint8))
+    marked.reference[0] = 0
+
+    def above_legend(shown) -> np.ndarray:
+        picture = pixels(slice_pictures([shown]))
+        return picture[: int(0.85 * len(picture))]
+
+    assert has_colour(above_legend(marked), LABEL_COLOURS[Label.LUNG])
+    assert not has_colour(above_legend(one), LABEL_COLOURS[Label.LUNG])
 
 
 def test_captions() -> None:

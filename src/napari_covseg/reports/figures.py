@@ -129,7 +129,7 @@ def mean_and_band(
     """Epochs at which every fold has a value, the mean there, and half the 95 % interval's width.
 
     Folds without any value (no validation case has the class) are left out. The interval is that
-    of the mean over folds by Student's t; 0 wide for a single fold.
+    of the mean over folds by Student's t; 0 wide for fewer than three, whose interval says nothing.
     """
     tables = [
         table
@@ -138,9 +138,10 @@ def mean_and_band(
     ]
     shared = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     values = np.array([[table[epoch] for epoch in shared] for table in tables], np.float64)
-    if len(tables) < 2:
-        return np.array(shared, np.int64), values.reshape(-1), np.zeros(len(shared))
     n = len(tables)
+    if n < 3:
+        mean = values.mean(axis=0) if n else np.zeros(0)
+        return np.array(shared, np.int64), mean, np.zeros(len(shared))
     half = stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / math.sqrt(n)
     return np.array(shared, np.int64), values.mean(axis=0), np.asarray(half)
 

@@ -24,8 +24,9 @@ _PICTURES = {
         "Fitting curves",
         "Training loss and Dice on the validation cases after each epoch. Thin lines are folds; "
         "the thick line is their mean as far as every fold has a value (folds whose cases lack a "
-        "class are left out), the band its 95 % interval over folds (Student's t). This Dice is "
-        "measured during training on prepared images and differs a little from the tables'.",
+        "class are left out), the band its 95 % interval over three folds or more (Student's t). "
+        "This Dice is measured during training on prepared images and differs a little from the "
+        "tables'.",
     ),
     "box_plots": (
         "Every case",
@@ -47,10 +48,10 @@ h2{font-size:19px;margin:34px 0 8px}
 h3{font-size:15px;margin:0 0 4px}
 .notice{border-left:4px solid #b00020;background:#fbecee;padding:8px 14px;margin:14px 0}
 .failed{border-left:4px solid #b00020;padding:4px 14px;margin:14px 0}
-.tables{display:grid;grid-template-columns:repeat(auto-fit,minmax(500px,1fr));gap:22px}
+.tables{display:grid;grid-template-columns:repeat(auto-fit,minmax(540px,1fr));gap:22px 34px}
 .wide{overflow-x:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13.5px}
-th,td{padding:2px 9px;text-align:right;white-space:nowrap}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
+th,td{padding:2px 6px;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 thead th{border-bottom:1.5px solid #333;vertical-align:bottom}
 tr.start td{border-top:1px solid #999}
@@ -102,10 +103,10 @@ def report_html(content: CrossvalContent, pictures: Mapping[str, bytes]) -> str:
 
 _TABLE_NOTE = (
     "Cases of a patient are averaged first, so each patient counts once; patients and cases are "
-    "those that have a Dice. “Pooled” is the Dice of all voxels together. SD is the sample "
-    "standard deviation. The interval is the percentile bootstrap over patients. Specificity "
-    "counts all annotated voxels, most of which are far from any lung: it is near 1 whatever the "
-    "network does."
+    "those that have a Dice. “Median” is the Dice’s over patients, “pooled” that of all voxels "
+    "together. SD is the sample standard deviation. The interval is the percentile bootstrap over "
+    "patients. Specificity counts all annotated voxels, most of which are far from any lung: it is "
+    "near 1 whatever the network does."
 )
 
 

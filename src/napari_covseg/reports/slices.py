@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from napari_covseg.domain.colours import LABEL_COLOURS
@@ -21,6 +22,7 @@ from napari_covseg.reports.crossval_content import SliceView
 LUNG_WINDOW = (-1350.0, 150.0)
 _OPACITY, _IGNORED = 0.65, 0.45
 _WIDTH = 3.6
+_DRAWN_LUNG = (Label.LEFT_LUNG, Label.RIGHT_LUNG, Label.LUNG)
 _TITLES = ("CT", "Reference", "Prediction")
 
 
@@ -86,7 +88,8 @@ def _draw(axes: Axes, view: SliceView, labels: NDArray[np.uint8] | None) -> None
     axes.imshow(painted(view, labels), aspect=y_mm / x_mm, interpolation="nearest")
     if labels is not None:
         lung = np.isin(labels, LUNG_LABELS)
-        if lung.any() and not lung.all():
+        # Where nobody drew lungs, the border of the lesions is none of theirs.
+        if np.isin(labels, _DRAWN_LUNG).any() and not lung.all():
             axes.contour(lung, levels=[0.5], colors=LABEL_COLOURS[Label.LUNG], linewidths=0.9)
     axes.set_axis_off()
     for letter, x, y in (("R", 0.03, 0.5), ("L", 0.97, 0.5), ("A", 0.5, 0.96), ("P", 0.5, 0.04)):
@@ -99,6 +102,7 @@ def _draw(axes: Axes, view: SliceView, labels: NDArray[np.uint8] | None) -> None
             ha="center",
             va="center",
             fontsize=8,
+            path_effects=[withStroke(linewidth=2, foreground="black")],
         )
 
 

@@ -17,10 +17,10 @@ from napari_covseg.reports.crossval_content import MEASURED, CrossvalContent, Me
 
 COLUMNS: Mapping[str, str] = {
     "dice": "Dice",
-    "median_dice": "Dice, median",
-    "pooled_dice": "Dice, pooled",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
+    "median_dice": "median",
+    "pooled_dice": "pooled",
+    "sensitivity": "Sens.",
+    "specificity": "Spec.",
 }
 """What a row holds. All but the pooled Dice are over patients: cases of one are averaged first."""
 _AVERAGED = ("dice", "sensitivity", "specificity")

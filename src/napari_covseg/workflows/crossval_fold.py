@@ -31,13 +31,17 @@ from napari_covseg.metrics.overlap import Counts, count_classes, joint_histogram
 from napari_covseg.models.checkpoint import Model, read_checkpoint
 from napari_covseg.models.device import Device, choose_device
 from napari_covseg.reports.crossval_content import MEASURED
+from napari_covseg.training.outcome import TrainingProgress
 from napari_covseg.training.process import Handle, serve
 from napari_covseg.workflows.crossval_request import FoldRequest
 from napari_covseg.workflows.segment import make_folder
 from napari_covseg.workflows.train import RESULT, train
+from napari_covseg.workflows.train_request import TrainRequest
 
 SCORES, PREDICTIONS = "scores.json", "predictions"
 _FORMAT = 1
+_TRAINED, _WHOLE = 900, 1000
+"""Steps of progress after training, and in all: what training takes of a fold, roughly."""
 _LABEL_OF_CLASS = np.array([Label[one.name] for one in NetworkClass], np.uint8)
 """Of the network's own output: sides are made by post-processing."""
 
@@ -95,8 +99,8 @@ def run_fold(request: FoldRequest) -> Steps[FoldScores]:
     """
     training = request.training
     if not _is_trained(training.output):
-        yield from train(training)
-    yield Progress(0, 1, "loading the trained network")
+        yield from _train(training)
+    yield Progress(_TRAINED, _WHOLE, "loading the trained network")
     about = _trained(training.output)
     device = choose_device(training.device)
     model = read_checkpoint(training.output / f"{training.model_name}.json")
@@ -105,7 +109,8 @@ def run_fold(request: FoldRequest) -> Steps[FoldScores]:
     found = _cases(request)
     for done, (raw, label_map) in enumerate(found):
         message = f"predicting validation case {done + 1} of {len(found)}"
-        yield Progress(done, len(found), message)
+        told = Progress(_TRAINED + (_WHOLE - _TRAINED) * done // len(found), _WHOLE, message)
+        yield told
         steps = _measure(raw, label_map, model, device, request)
         while True:
             try:
@@ -113,7 +118,7 @@ def run_fold(request: FoldRequest) -> Steps[FoldScores]:
             except StopIteration as end:
                 cases.append(end.value)
                 break
-            yield Progress(done, len(found), message)
+            yield told
     scores = FoldScores(
         postprocessed=request.postprocess,
         device=device.title,
@@ -155,6 +160,19 @@ def start_fold(request: FoldRequest) -> Handle[FoldScores]:
     """`run_fold` in a process of its own."""
     log = request.training.output / "logs" / "process.log"
     return Handle(__name__, request.to_dict(), FoldScores.from_dict, log)
+
+
+def _train(training: TrainRequest) -> Steps[None]:
+    """`train`, with progress that only grows."""
+    steps = train(training)
+    done = 0
+    try:
+        for step in steps:
+            if isinstance(step, TrainingProgress):
+                done = max(done, _TRAINED * step.done // max(1, step.total))
+            yield Progress(min(done, _TRAINED), _WHOLE, step.message)
+    finally:
+        steps.close()
 
 
 def _is_trained(folder: Path) -> bool:
