@@ -42,13 +42,14 @@ _PICTURES = {
 }
 _STYLE = """
 body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;color:#1c1c1c;
- max-width:1180px;margin:0 auto;padding:24px}
+ max-width:1360px;margin:0 auto;padding:24px}
 h1{font-size:26px;margin:0 0 4px}
 h2{font-size:19px;margin:34px 0 8px}
 h3{font-size:15px;margin:0 0 4px}
 .notice{border-left:4px solid #b00020;background:#fbecee;padding:8px 14px;margin:14px 0}
 .failed{border-left:4px solid #b00020;padding:4px 14px;margin:14px 0}
-.tables{display:grid;grid-template-columns:repeat(auto-fit,minmax(540px,1fr));gap:22px 34px}
+.tables{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(640px,100%),1fr));
+ gap:22px 34px}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 th,td{padding:2px 6px;text-align:right;white-space:nowrap}
