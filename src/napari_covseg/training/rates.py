@@ -8,6 +8,9 @@ from typing import Any
 
 from napari_covseg.training.schedules import Preset
 
+LONGEST_WARM_UP = 0.15
+"""The share of a training after which its rate has risen, however many steps that should take."""
+
 
 @dataclass
 class LowestLoss:
@@ -47,11 +50,12 @@ class RateRule:
         if self.preset.rate_rule == "plateau":
             return self.rate
         warm_up = self.preset.warm_up
-        if step < warm_up:
-            return self.preset.learning_rate * (step + 1) / warm_up
-        begun = warm_up / self.preset.steps
-        falling = (done - begun) / max(1e-9, 1 - begun)
-        return self.preset.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0, falling))))
+        begun = min(warm_up / self.preset.steps, LONGEST_WARM_UP)
+        # A time budget may allow far fewer steps than the settings, or be what ends far more.
+        warm = max((step + 1) / warm_up, done / LONGEST_WARM_UP) if warm_up else 1.0
+        falling = max(0.0, (done - begun) / (1 - begun))
+        fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, falling)))
+        return self.preset.learning_rate * min(1.0, warm) * fallen
 
     def end_epoch(self, loss: float) -> bool:
         """Take an epoch's mean training loss; returns whether to stop."""
