@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,11 @@ from torch import nn
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, Steps, run_to_end
 from napari_covseg.models.device import Device
+from napari_covseg.training import engine
 from napari_covseg.training.engine import fit
-from napari_covseg.training.job import STATE, Job
+from napari_covseg.training.job import STATE, Job, check_folder
 from napari_covseg.training.learner import Learner, out_of_memory
+from napari_covseg.training.logs import read_rows
 from napari_covseg.training.losses import partial_label_loss
 from napari_covseg.training.parallel import Alone
 from napari_covseg.training.schedules import Preset
@@ -139,7 +141,9 @@ def test_it_learns_logs_and_tells(tmp_path: Path) -> None:
     consolidation = result.last.validation.figures["consolidation"]
     assert consolidation.mean > 0.8
     assert (consolidation.patients, consolidation.cases) == (1, 1)
-    assert result.best.validation.score >= result.last.validation.score
+    scores = [t.validation.score for t in told if t.validation is not None]
+    assert result.best.epoch == 1 + scores.index(max(scores))
+    assert result.best.validation.score == max(scores) > scores[0]
     assert told[0].loss == float(rows[0][1])
     assert [t.epoch for t in told if t.validation is not None] == list(range(1, 13))
     mean = np.mean([float(loss) for _, loss in rows[:5]])
@@ -165,6 +169,76 @@ def test_a_cancelled_training_goes_on_exactly(straight, tmp_path: Path, after: i
 def test_another_seed_gives_another_curve(straight, tmp_path: Path) -> None:
     run_to_end(fit(job(tmp_path, replace(SHORT, seed=1))))
     assert losses(tmp_path)[0] != losses(straight[0])[0]
+
+
+def test_no_two_sources_share_a_seed(tmp_path: Path) -> None:
+    seen = []
+
+    def source(seed: int) -> ToySource:
+        seen.append(seed)
+        return ToySource(seed)
+
+    for seed in (0, 1, 1000):
+        for rank in (0, 1):
+            preset = replace(SHORT, seed=seed, workers=2)
+            parallel = Alone(rank)
+            steps = fit(
+                job(tmp_path / f"{seed}-{rank}", preset, make_source=source, parallel=parallel)
+            )
+            next(steps)
+            steps.close()
+    assert len(seen) == len(set(seen)) == 12
+
+
+def test_figures_of_speed_leave_out_measuring(tmp_path: Path, monkeypatch) -> None:
+    busy = iter(range(100))
+    monkeypatch.setattr(engine, "_gpu_percent", lambda device: float(next(busy)))
+
+    def slow_to_measure(network: nn.Module, case: ToyCase) -> Steps[np.ndarray]:
+        time.sleep(1.5)
+        return (yield from toy_predict(network, case))
+
+    slow = lambda seed: ToySource(seed, wait_s=0.1)  # noqa: E731
+    changes = {"predict": slow_to_measure, "make_source": slow}
+    preset = replace(SHORT, epochs=2, workers=0)
+    steps = fit(job(tmp_path, preset, **changes))
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    result = run_to_end(fit(job(tmp_path, preset, resume=True, **changes)))
+    first, second = read_rows(tmp_path / "logs" / "epochs.csv")
+    # Each batch of two takes 0.1 s and more; of the first epoch one step is left after the resume.
+    assert float(first["seconds"]) < float(second["seconds"])
+    assert 1 < float(first["images_per_second"]) <= 20
+    assert float(first["images_per_second"]) == pytest.approx(2 / float(first["seconds"]), rel=0.01)
+    assert result.seconds > 3
+    assert 16 / result.images_per_second < result.seconds - 2.9
+    assert result.images_per_second <= 20
+    assert [float(row["gpu_percent"]) for row in (first, second)] == [3, 5.5]
+    assert result.gpu_percent == 5
+
+
+def test_a_model_in_the_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text("{}")
+    (tmp_path / "alone.safetensors").write_bytes(b"")
+    assert check_folder(tmp_path, SHORT, {}, resume=False) is None
+    (tmp_path / "alone.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds a model already"):
+        run_to_end(fit(job(tmp_path)))
+    assert check_folder(tmp_path, SHORT, {}, resume=True) is None
+
+
+def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
+    folder = engine_state(tmp_path).parent
+    folder.mkdir()
+    for name in (".training.state.0a1b2c3d.tmp", ".other.tmp"):
+        (folder / name).write_bytes(b"half")
+    for rank, left in ((1, 2), (0, 1)):
+        steps = fit(job(tmp_path, parallel=Alone(rank)))
+        next(steps)
+        assert len(list(folder.glob(".*.tmp"))) == left
+        steps.close()
+        engine_state(tmp_path).unlink(missing_ok=True)
 
 
 def test_threads_do_not_change_the_batches(tmp_path: Path) -> None:
@@ -325,6 +399,34 @@ def test_a_time_budget_ends_the_cosine(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 30
     assert told[-1].learning_rate < 0.2 * preset.learning_rate
     assert result.last.step == len(losses(tmp_path))
+
+
+@dataclass(frozen=True)
+class Counted(Alone):
+    """Counts what only all processes together can do."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def agree(self, item):
+        self.calls.append("agree")
+        return item
+
+
+def test_the_first_process_measures_without_the_others(tmp_path: Path) -> None:
+    parallel, seen = Counted(), []
+
+    def predict(network: nn.Module, case: ToyCase) -> Steps[np.ndarray]:
+        before = len(parallel.calls)
+        result = yield from toy_predict(network, case)
+        seen.append(len(parallel.calls) - before)
+        return result
+
+    preset = replace(SHORT, minutes=60.0)
+    told = []
+    run_to_end(fit(job(tmp_path, preset, predict=predict, parallel=parallel)), told.append)
+    assert seen == [0, 0, 0]
+    assert len(parallel.calls) >= 12
+    assert len(told) == 12 + 3 * (2 + 1)  # Of each epoch two of measuring, and its end
 
 
 def test_the_average_follows_weights_and_batch_statistics() -> None:

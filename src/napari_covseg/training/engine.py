@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from napari_covseg.domain.errors import CovsegError, UsageError
@@ -19,7 +20,7 @@ from napari_covseg.training.logs import TrainingLog
 from napari_covseg.training.outcome import EpochReport, FitResult, TrainingProgress
 from napari_covseg.training.prefetch import Prefetcher
 from napari_covseg.training.rates import RateRule
-from napari_covseg.training.state import write_state
+from napari_covseg.training.state import remove_unfinished, write_state
 from napari_covseg.training.validation import Validation, validate
 
 SAVE_EVERY_S = 120.0
@@ -47,6 +48,8 @@ def fit(job: Job) -> Steps[FitResult]:
         If the loss is no longer a number; the state from before stays.
     """
     state = check_folder(job.folder, job.preset, job.identity, job.resume)
+    if job.parallel.rank == 0:
+        remove_unfinished(job.folder / STATE)
     run = _Run(job, state)
     try:
         return (yield from run.to_end())
@@ -72,15 +75,18 @@ class _Run:
         torch.backends.cudnn.benchmark = job.device.kind == "cuda"
         self.learner = Learner(job.network, job.loss, self.preset, job.device, self.parallel)
         self.rule = RateRule(self.preset)
-        first = self.preset.seed + 1000 * self.parallel.rank
-        count = max(1, self.preset.workers)
+        seeds = [
+            _source_seed(self.preset.seed, self.parallel.rank, lane)
+            for lane in range(max(1, self.preset.workers))
+        ]
         self.batches = Prefetcher(
-            [job.make_source(first + lane) for lane in range(count)],
+            [job.make_source(seed) for seed in seeds],
             threads=self.preset.workers > 0,
             pin_memory=job.device.kind == "cuda",
         )
         self.step = self.epoch = self.in_epoch = 0
         self.loss_sum, self.spent_s, self.waited_s, self.rate = 0.0, 0.0, 0.0, 0.0
+        self.share, self.trained_s, self.measuring = 0.0, 0.0, False
         self.best: EpochReport | None = None
         self.last: EpochReport | None = None
         self.stopped = ""
@@ -93,11 +99,13 @@ class _Run:
             self.log = TrainingLog(job.folder / LOGS, self.step, self.epoch, job.tensorboard)
         self.pending: list[tuple[int, float, StepLoss]] = []
         self.saved = self.epoch_begun = time.monotonic()
-        self.epoch_waited, self.gpu_seen = 0.0, list[float]()
+        self.epoch_waited, self.epoch_from = 0.0, self.in_epoch
+        self.gpu_seen, self.gpu_of_epoch = list[float](), list[float]()
 
     def to_end(self) -> Steps[FitResult]:
         while not self.stopped:
-            over = self._share_done() >= 1
+            self._agree_on_share()
+            over = self.share >= 1
             if self.in_epoch == self.preset.batches or (over and self.in_epoch):
                 yield from self._end_epoch()
                 continue
@@ -111,7 +119,7 @@ class _Run:
 
     def _train_step(self) -> float:
         """One step; returns the mean loss of the epoch so far, as far as it was read."""
-        self.rate = self.rule.at(self.step, self._share_done())
+        self.rate = self.rule.at(self.step, self.share)
         images, codes = self.batches.next_batch()
         values = self.learner.step(images, codes, self.rate, self.step + 1)
         self.step += 1
@@ -124,6 +132,8 @@ class _Run:
 
     def _read_losses(self) -> None:
         """Read the losses of steps that are done; log them, and stop if one is no number."""
+        if self.pending and (percent := _gpu_percent(self.job.device)) is not None:
+            self.gpu_of_epoch.append(percent)
         pending, self.pending = self.pending, []
         for step, rate, values in pending:
             loss, gradient = values.values()
@@ -142,10 +152,10 @@ class _Run:
     def _end_epoch(self) -> Steps[None]:
         """Measure, log, publish and save. What is kept changes last: a stop before repeats it."""
         self._read_losses()
-        percent = _gpu_percent(self.job.device)
-        epoch, over = self.epoch + 1, self._share_done() >= 1
+        epoch, over = self.epoch + 1, self.share >= 1
         loss = self.parallel.mean(self.loss_sum / self.in_epoch)
         trained_s = time.monotonic() - self.epoch_begun
+        self.trained_s, self.measuring = self.trained_s + trained_s, True
         validation: Validation | None = None
         last = over or epoch >= self.preset.epochs
         due = last or epoch % self.preset.validate_every == 0
@@ -153,9 +163,7 @@ class _Run:
             validation = yield from self._validate()
         report = EpochReport(epoch, self.step, loss, validation)
         early = self.rule.end_epoch(loss)
-        if percent is not None:
-            self.gpu_seen.append(percent)
-        self._log_epoch(report, trained_s, percent)
+        self._log_epoch(report, trained_s)
         better = report.is_better_than(self.best)
         self.best, self.last = (report if better else self.best), report
         if last or early:
@@ -168,6 +176,8 @@ class _Run:
                 self.job.publish(self.learner.kept, report, True)
             self.job.publish(self.learner.kept, report, False)
         self.save()
+        self.gpu_seen += self.gpu_of_epoch
+        self.gpu_of_epoch, self.epoch_from, self.measuring = [], 0, False
         self.epoch_begun, self.epoch_waited = time.monotonic(), self.batches.waited_s
         yield self._progress(loss, validation)
 
@@ -190,10 +200,11 @@ class _Run:
         finally:
             network.train(training)
 
-    def _log_epoch(self, report: EpochReport, trained_s: float, percent: float | None) -> None:
+    def _log_epoch(self, report: EpochReport, trained_s: float) -> None:
         if self.log is None:
             return
-        images = self.in_epoch * self.preset.batch * self.parallel.size
+        # Of an epoch that was resumed, what was done since: images and seconds belong together.
+        images = (self.in_epoch - self.epoch_from) * self.preset.batch * self.parallel.size
         waited = self.batches.waited_s - self.epoch_waited
         row: dict[str, Any] = {
             "epoch": report.epoch,
@@ -201,9 +212,9 @@ class _Run:
             "loss": report.loss,
             "learning_rate": self.rate,
             "seconds": round(trained_s, 3),
-            "images_per_second": round(images / max(1e-9, trained_s), 3),
+            "images_per_second": round(images / max(1e-9, trained_s), 3) if images else None,
             "waited_percent": round(100 * waited / max(1e-9, trained_s), 1),
-            "gpu_percent": percent,
+            "gpu_percent": _mean(self.gpu_of_epoch),
         }
         if self.job.device.kind == "cuda":
             row["gpu_memory_gb"] = round(torch.cuda.max_memory_reserved() / 1e9, 2)
@@ -224,18 +235,23 @@ class _Run:
         done, total = self.step, self.preset.steps
         if self.preset.minutes:
             total = max(1, round(60 * self.preset.minutes))
-            done = min(total, round(total * self._share_done()))
+            done = min(total, round(total * self.share))
         return TrainingProgress(done, total, text, epoch, loss, self.rate, validation)
 
-    def _share_done(self) -> float:
+    def _agree_on_share(self) -> None:
+        """Set ``share``; every process must call it, so nothing that only the first does may."""
         share = self.step / self.preset.steps
         if self.preset.minutes:
             share = max(share, self._spent() / (60 * self.preset.minutes))
             share = float(self.parallel.agree(share))
-        return min(1.0, share)
+        self.share = min(1.0, share)
 
     def _spent(self) -> float:
         return self.spent_s + time.monotonic() - self.begun
+
+    def _trained(self) -> float:
+        """Seconds of training alone, without measuring."""
+        return self.trained_s + (0 if self.measuring else time.monotonic() - self.epoch_begun)
 
     def _waited(self) -> float:
         return self.waited_s + self.batches.waited_s
@@ -253,6 +269,7 @@ class _Run:
                 "rule": self.rule.state_dict(),
                 "processes": lanes,
                 "counts": [self.step, self.epoch, self.in_epoch],
+                "trained_s": self._trained(),
                 "sums": [self.loss_sum, self._spent(), self._waited(), self.rate],
                 "reports": [one and one.to_dict() for one in (self.best, self.last)],
                 "stopped": self.stopped,
@@ -284,15 +301,19 @@ class _Run:
             torch.cuda.set_rng_state(state["random_cuda"], self.job.device.name)
         self.step, self.epoch, self.in_epoch = state["counts"]
         self.loss_sum, self.spent_s, self.waited_s, self.rate = state["sums"]
+        # Not in the states of earlier versions, which counted the time of measuring too.
+        self.trained_s = state.get("trained_s", self.spent_s)
         self.best, self.last = (one and EpochReport.from_dict(one) for one in state["reports"])
         self.stopped = state["stopped"]
-        if self.stopped == "minutes" and self._share_done() < 1:
+        self._agree_on_share()
+        if self.stopped == "minutes" and self.share < 1:
             self.stopped = ""
 
     def _result(self) -> FitResult:
         assert self.last is not None
-        seconds = self._spent() if self.step > self.first_step else self.spent_s
-        seen = [percent for percent in self.gpu_seen if percent is not None]
+        seconds, trained_s = self.spent_s, self.trained_s
+        if self.step > self.first_step:
+            seconds, trained_s = self._spent(), self._trained()
         return FitResult(
             last=self.last,
             best=self.best,
@@ -301,9 +322,9 @@ class _Run:
             images_per_second=self.step
             * self.preset.batch
             * self.parallel.size
-            / max(1e-9, seconds),
-            waited_percent=100 * self._waited() / max(1e-9, seconds),
-            gpu_percent=sum(seen) / len(seen) if seen else None,
+            / max(1e-9, trained_s),
+            waited_percent=100 * self._waited() / max(1e-9, trained_s),
+            gpu_percent=_mean(self.gpu_seen),
             notes=self.log.notes if self.log is not None else (),
         )
 
@@ -311,6 +332,15 @@ class _Run:
         self.batches.close()
         if self.log is not None:
             self.log.close()
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _source_seed(seed: int, rank: int, lane: int) -> int:
+    """A number of its own for every source, whatever the seed: sums of the three would repeat."""
+    return int(np.random.SeedSequence([seed, rank, lane]).generate_state(1)[0])
 
 
 def _gpu_percent(device: Device) -> float | None:

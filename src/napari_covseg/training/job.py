@@ -75,13 +75,19 @@ def check_folder(
         As `fit`.
     """
     path = folder / STATE
+    if not resume:
+        if path.is_file():
+            raise UsageError(
+                f"{folder.name}: holds a training already; go on with it (--resume) or choose "
+                "another folder"
+            )
+        if any(one.with_suffix(".json").is_file() for one in folder.glob("*.safetensors")):
+            raise UsageError(
+                f"{folder.name}: holds a model already, which the training would replace; choose "
+                "another folder"
+            )
     if not path.is_file():
         return None
-    if not resume:
-        raise UsageError(
-            f"{folder.name}: holds a training already; go on with it (--resume) or choose another "
-            "folder"
-        )
     state = read_state(path)
     check_same(state["made_for"], made_for(preset, identity), CHANGEABLE)
     return state

@@ -59,8 +59,9 @@ class FitResult:
     """How a training ended.
 
     ``stopped`` says why (``epochs``, ``early stop``, ``minutes``); ``best`` is the epoch with the
-    highest mean Dice on the validation cases. ``waited_percent`` is the share of the time that the
-    device waited for batches.
+    highest mean Dice on the validation cases. ``seconds`` is all the time it took;
+    ``images_per_second`` and ``waited_percent``, the share in which the device waited for batches,
+    are of the time without measuring.
     """
 
     last: EpochReport

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ def write_state(path: Path, content: Mapping[str, Any]) -> None:
     with atomic_file(path) as file:
         file.write(head)
         file.write(body)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a kill in the midst of `write_state` left beside ``path``."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def make_folder(folder: Path) -> None:
