@@ -107,7 +107,9 @@ class Handle(Generic[T]):
             yield from self.progress()
         except GeneratorExit:
             self.cancel()
-            self._process.wait()
+            # A full pipe would hold the child up before it could see that it is to stop.
+            for _ in self.progress():
+                pass
             raise
         return self.result()
 
