@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from napari_covseg.domain.errors import UsageError
-from napari_covseg.domain.progress import run_to_end
+from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.models.device import Device
 from napari_covseg.training.engine import fit
 from napari_covseg.training.job import Job
@@ -37,6 +37,7 @@ PRESET = Preset(
     ema=0.5,
     workers=0,
     precision="float32",
+    minutes=60.0,
 )
 
 
@@ -61,6 +62,21 @@ class Half:
         self.step = state["step"]
 
 
+class Measured:
+    """A case that only the first process measures."""
+
+    def __init__(self) -> None:
+        self.name = self.patient = "one"
+        self.image, codes = Half(0, 1).next_batch()
+        self.codes = codes.numpy()
+
+
+def predict(net: nn.Module, case: Measured):
+    yield Progress(0, 1, "predicting")
+    with torch.inference_mode():
+        return net(case.image).argmax(1).numpy().astype(np.uint8)
+
+
 def network() -> nn.Module:
     torch.manual_seed(5)
     return nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 1))
@@ -80,6 +96,8 @@ def train(folder: Path, parallel, first: int, count: int, resume: bool = False, 
             loss=allowed_cross_entropy,
             make_source=lambda seed: Half(first, count),
             folder=folder,
+            cases=(Measured(),),
+            predict=predict,
             publish=publish,
             parallel=parallel,
             tensorboard=False,
@@ -87,8 +105,9 @@ def train(folder: Path, parallel, first: int, count: int, resume: bool = False, 
         )
     )
     if stop:
+        shared = (step for step in steps if "validation, case" not in step.message)
         for _ in range(stop):
-            next(steps)
+            next(shared)
         steps.close()
         return None, kept
     return run_to_end(steps), kept
