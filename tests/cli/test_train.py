@@ -11,10 +11,12 @@ import pytest
 from raw_datasets import lung_block, write_about, write_case, write_patients
 
 from napari_covseg.cli.main import main
-from napari_covseg.cli.train import add_parser, preset_from, read_fold
+from napari_covseg.cli.train import _split, add_parser, preset_from, read_fold
 from napari_covseg.domain.errors import UsageError
+from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.models.zoo import load
 from napari_covseg.training.schedules import PRESETS, Preset, find_preset
+from napari_covseg.workflows.split import split_by_fold
 
 SETTINGS = (
     *("network=unet2d", 'network_arguments={"channels":[4,8]}', "pretrained=false"),
@@ -148,3 +150,30 @@ def test_unknown_names() -> None:
         with pytest.raises(UsageError, match="expected K/N"):
             read_fold(text)
     assert read_fold("2/5") == (2, 5)
+
+
+def test_the_seed_does_not_draw_another_split(data: Path, tmp_path: Path) -> None:
+    folds = [
+        _split(parsed_for(data, tmp_path / seed, "--seed", seed), (1, 3)) for seed in ("0", "1")
+    ]
+    assert folds[0] == folds[1]
+    drawn = {
+        split_by_fold(read_datasets(data), 1, 3, tmp_path / f"{seed}.json", seed)
+        for seed in range(20)
+    }
+    assert len(drawn) > 1
+
+
+def test_trainings_share_a_file_of_splits(data: Path, tmp_path: Path) -> None:
+    shared = ("--splits", str(tmp_path / "shared.json"))
+    fold = _split(parsed_for(data, tmp_path / "a", *shared), (2, 3))
+    assert _split(parsed_for(data, tmp_path / "b", *shared), (2, 3)) == fold
+    assert not (tmp_path / "b" / "splits.json").exists()
+    kept = json.loads((tmp_path / "shared.json").read_text())
+    assert [name for name, case in kept["cases"].items() if case["fold"] == 1] == [*fold.validation]
+
+
+def parsed_for(data: Path, output: Path, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    return parser.parse_args(["train", str(data), "--output", str(output), *words])
