@@ -227,6 +227,8 @@ def test_interrupting_the_program_leaves_nothing(scan, model_folder, tmp_path):
     """A real SIGINT, sent when the work has begun."""
     code = (
         "import os, signal\n"
+        # A shell's background job starts with the signal ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from napari_covseg.inference import axial\n"
         "from napari_covseg.cli.main import main\n"
         "real = axial.to_classes\n"
