@@ -100,6 +100,17 @@ def test_other_endings_and_files_listed_in_the_json(tmp_path: Path) -> None:
         read_datasets(folder)
 
 
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_headers_apart_from_their_voxels_are_refused(tmp_path: Path, ending: str) -> None:
+    folder = write_dataset(tmp_path / "d", {"a": lung_block()})
+    (folder / "imagesTr" / f"b_0000{ending}").touch()
+    (folder / "labelsTr" / f"b{ending}").touch()
+    assert [case.name for case in read_datasets(folder)[0].cases] == ["a"]
+    write_about(folder, SCHEME, file_ending=ending)
+    with pytest.raises(InputError, match=rf"b{ending}, b_0000{ending}; convert them to .nii.gz"):
+        read_datasets(folder)
+
+
 def test_a_count_that_differs_is_told(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "d", {"a": lung_block()})
     write_about(folder, numTraining=7)

@@ -66,6 +66,30 @@ def test_patients_count_once():
     assert figures["consolidation"].mean is None
 
 
+def test_the_best_epoch_is_scored_over_what_the_references_hold():
+    codes = {"a": np.array([3, 3, 6, 0], np.uint8), "b": np.array([6, 6, 6, 0], np.uint8)}
+
+    def score(**predicted):
+        cases = [Case(n, n, codes[n], np.array(found, np.uint8)) for n, found in predicted.items()]
+
+        def predict(network, case):
+            yield Progress(0, 1, "looking")
+            return case.classes
+
+        return run_to_end(validate(None, cases, predict))
+
+    exact = score(a=[2, 2, 1, 0], b=[1, 1, 1, 0])
+    assert exact.score == 1
+    # One voxel of consolidation, and one of GGO in a case without: neither is in the references.
+    worse = score(a=[2, 2, 3, 0], b=[1, 1, 2, 0])
+    assert worse.figures["consolidation"].mean == 0
+    assert worse.figures["consolidation"].where_present is None
+    assert worse.figures["ggo"].mean == pytest.approx(1 / 2)
+    assert worse.figures["ggo"].where_present == 1
+    assert worse.score == pytest.approx((1 + 4 / 5 + 1) / 3)
+    assert type(worse).from_dict(worse.to_dict()) == worse
+
+
 def test_the_cosine_rises_and_ends_at_zero():
     preset = Preset(epochs=10, batches=10, warm_up=10, learning_rate=0.1)
     rule = RateRule(preset)

@@ -19,6 +19,7 @@ from napari_covseg.domain.errors import (
     ResourceError,
     UsageError,
 )
+from napari_covseg.domain.labels import label_by_name
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.io import read_volume
 from napari_covseg.io.nnunet import read_datasets
@@ -151,6 +152,18 @@ def test_nobody_measures(data: Path, tmp_path: Path) -> None:
         ({"preset": replace(TINY, loss="dice")}, UsageError, "unknown loss 'dice'"),
         ({"preset": replace(TINY, dataset_weights={"ma": 1.0})}, InputError, "no training case in"),
         ({"device": "tpu"}, UsageError, "unknown device"),
+        (
+            {"preset": replace(TINY, patch=(16, 17))},
+            UsageError,
+            "patch=16,17 does not suit network",
+        ),
+        (
+            {"preset": replace(TINY_3D, patch=(4, 16, 15))},
+            UsageError,
+            "patch=4,16,15 does not suit network unet3d: ",
+        ),
+        ({"preset": replace(TINY, spacing_mm=(0.0,))}, UsageError, "spacing_mm=0.0: expected"),
+        ({"preset": replace(TINY_3D, spacing_mm=(5, -1, 8))}, UsageError, "spacing_mm=5,-1,8: "),
     ],
 )
 def test_what_cannot_work_fails_first(
@@ -160,6 +173,26 @@ def test_what_cannot_work_fails_first(
     with pytest.raises(error, match=words):
         run_to_end(train(request(data, tmp_path / "out", **changes)), told.append)
     assert not any(isinstance(step, TrainingProgress) for step in told)
+
+
+def test_what_labels_and_grey_levels_mean_can_be_said(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "toy")
+    about = tmp_path / "toy" / "dataset.json"
+    said = json.loads(about.read_text())
+    meaning = {value: label_by_name(name) for name, value in said["labels"].items()}
+    said["labels"] = {
+        f"x{value}" if value else name: value for name, value in said["labels"].items()
+    }
+    about.write_text(json.dumps(said))
+    preset = replace(TINY, epochs=1, batches=1, validate_every=2)
+    asked = request(tmp_path / "toy", tmp_path / "out", preset=preset)
+    with pytest.raises(InputError, match="--label-map"):
+        run_to_end(train(asked))
+    told = replace(asked, label_map=meaning, window=(-1000.0, 200.0))
+    assert run_to_end(train(told)).fit.last.step == 1
+    with pytest.raises(UsageError, match="other settings: data was"):
+        run_to_end(train(replace(told, window=None, resume=True)))
+    assert TrainRequest.from_dict(json.loads(json.dumps(told.to_dict()))) == told
 
 
 def test_splits_are_by_patient(data: Path, tmp_path: Path) -> None:

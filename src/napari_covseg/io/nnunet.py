@@ -21,6 +21,7 @@ from napari_covseg.io.sniff import readable
 
 PATIENTS_FILE = "cases.csv"
 _SHOWN = 5
+_DETACHED = (".mhd", ".nhdr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ def read_datasets(
     ------
     InputError
         If there is no dataset, ``dataset.json`` is missing or damaged, a label is not known, an
-        image has no labels or labels no image, a case has no patient, or a name is used twice.
+        image has no labels or labels no image, a case has no patient, a name is used twice, or
+        voxels are kept apart from their headers (``.mhd``, ``.nhdr``): what is prepared is kept by
+        the bytes of the files named, so changed voxels would go unseen.
     """
     folder = folder.absolute()
     if not folder.is_dir():
@@ -147,6 +150,12 @@ def _files(folder: Path, about: Mapping[str, Any]) -> dict[str, tuple[Path, Path
                 f"{folder.name}: {len(lost)} of {len(files)} cases without {kind}: {_listed(lost)} "
                 f"(expected {example.parent.name}/{example.name})"
             )
+    apart = [p.name for pair in files.values() for p in pair if p.suffix.lower() in _DETACHED]
+    if apart:
+        raise InputError(
+            f"{folder.name}: {len(apart)} files keep their voxels in another file: "
+            f"{_listed(sorted(apart))}; convert them to .nii.gz, .nrrd or .mha"
+        )
     if not files:
         raise InputError(f"{folder.name}: no training cases in imagesTr and labelsTr")
     return files

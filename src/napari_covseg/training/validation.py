@@ -49,7 +49,8 @@ class Figure:
     """Dice of one class.
 
     ``mean`` and ``std`` are over patients (cases of one patient averaged first), ``pooled`` is over
-    all voxels; None where there is nothing to measure.
+    all voxels; None where there is nothing to measure. ``where_present`` is the mean over the cases
+    whose reference holds the class: what is measured does not depend on the prediction.
     """
 
     mean: float | None
@@ -57,6 +58,7 @@ class Figure:
     pooled: float | None
     patients: int
     cases: int
+    where_present: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ class Validation:
 
     @property
     def score(self) -> float | None:
-        """Mean Dice over the classes that could be measured: what picks the best epoch."""
-        means = [f.mean for f in self.figures.values() if f.mean is not None]
+        """Mean Dice over the classes that the references hold: what picks the best epoch.
+
+        A class that is in no reference has Dice 0 in an epoch that predicts a voxel of it and none
+        in another; epochs must be compared over the same classes and cases.
+        """
+        means = [f.where_present for f in self.figures.values() if f.where_present is not None]
         return float(np.mean(means)) if means else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,9 +100,11 @@ def class_counts(classes: NDArray[np.uint8], codes: NDArray[np.uint8]) -> dict[s
     """
     table = allowed_table().numpy()
     n_codes, n_classes = table.shape
-    joint = np.bincount(
-        classes.ravel().astype(np.int64) * n_codes + codes.ravel(), minlength=n_classes * n_codes
-    ).reshape(n_classes, n_codes)
+    joint = np.zeros((n_classes, n_codes), np.int64)
+    for found, said in zip(classes, codes, strict=True):
+        # A plane at a time: numpy counts in int64, eight times the size of a volume.
+        pairs = np.ravel(found) * np.uint8(n_codes) + np.ravel(said)
+        joint += np.bincount(pairs, minlength=joint.size).reshape(joint.shape)
     there = joint.sum(axis=0) > 0
     counts: dict[str, Counts | None] = {}
     for name, members in MEASURED.items():
@@ -144,6 +152,7 @@ def _figure(
 ) -> Figure:
     counts = {case: one for case, by_class in found.items() if (one := by_class[name]) is not None}
     mean = mean_over_patients({case: _dice(*one) for case, one in counts.items()}, patients)
+    held = {case: _dice(*one) for case, one in counts.items() if one[0] + one[2]}
     pooled = _dice(*(sum(column) for column in zip(*counts.values(), strict=True))) if counts else 0
     return Figure(
         _number(mean.mean),
@@ -151,6 +160,7 @@ def _figure(
         _number(pooled) if mean.cases else None,
         mean.patients,
         mean.cases,
+        _number(mean_over_patients(held, patients).mean),
     )
 
 

@@ -8,8 +8,9 @@ a folder of its own. The folder holds the model (``NAME.json`` and ``NAME.safete
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_covseg.domain.errors import UsageError
+from napari_covseg.domain.labels import NetworkClass
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import RawCase, RawDataset, read_datasets
@@ -43,6 +45,8 @@ from napari_covseg.workflows.train_request import TrainRequest, TrainResult
 
 LICENCE = "that of the data it was trained on"
 CACHE, BEST, RESULT = "cache", "best", "result.json"
+_TRIED = 64
+"""Voxels of a patch along each axis, and up to 31 more, that a network is tried with."""
 
 
 def train(request: TrainRequest) -> Steps[TrainResult]:
@@ -66,15 +70,15 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
     preset = request.preset
     parallel, device = _where(request)
     network, loss = _network_and_loss(preset)
-    datasets = read_datasets(request.data, patients=request.patients)
+    datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     fold = checked_split(datasets, Fold(request.train, request.validation))
     chosen = only_cases(datasets, {*fold.train, *fold.validation})
-    digest = yield from _data_hash(chosen)
+    digest = yield from _data_hash(chosen, request.window)
     identity = {"data": digest, "train": list(fold.train), "validation": list(fold.validation)}
     check_folder(request.output, preset, identity, request.resume)
     recipe = preset.make_recipe()
     cache = request.cache or request.output / CACHE
-    cases = yield from load_cases(chosen, recipe, cache)
+    cases = yield from load_cases(chosen, recipe, cache, window_hu=request.window)
     training = [case for case in cases if case.name in fold.train]
     measured = [case for case in cases if case.name in fold.validation]
     warnings = [note for dataset in datasets for note in dataset.warnings]
@@ -141,9 +145,12 @@ def _network_and_loss(preset: Preset) -> tuple[nn.Module, Callable[[Tensor, Tens
             f"network {preset.network} takes {found.dimensions}D input, but recipe {preset.recipe} "
             f"gives {preset.dimensions}D: change one of them"
         )
+    if not all(0 < mm < math.inf for mm in preset.spacing_mm):
+        raise UsageError(f"spacing_mm={_shown(preset.spacing_mm)}: expected sizes above 0, in mm")
     loss = build_loss(preset.loss, **preset.loss_settings)
     torch.manual_seed(preset.seed)
     network = build(preset.network, **preset.network_arguments)
+    _try_patch(network, preset)
     if preset.pretrained:
         if not isinstance(network, UNetLite):
             raise UsageError(
@@ -154,8 +161,37 @@ def _network_and_loss(preset: Preset) -> tuple[nn.Module, Callable[[Tensor, Tens
     return network, loss
 
 
-def _data_hash(datasets: Sequence[RawDataset]) -> Steps[str]:
-    """A hash of every file's bytes and of what the labels mean."""
+def _try_patch(network: nn.Module, preset: Preset) -> None:
+    """Whether the network takes patches of this size: found out with fewer voxels of the same kind.
+
+    Networks halve their input some times, so what decides is the remainder of a size by a power of
+    two (32, five times); a whole patch of a volume would take seconds.
+    """
+    size = [min(n, n % 32 + _TRIED) for n in preset.patch]
+    expected = (1, len(NetworkClass), *size)
+    try:
+        with torch.no_grad():
+            given = tuple(network.eval()(torch.zeros(1, 1, *size)).shape)
+        reason = f"its output is of {_shown(given)} for an input of {_shown((1, 1, *size))}"
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        given = ()
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    finally:
+        network.train()
+    if given != expected:
+        raise UsageError(
+            f"patch={_shown(preset.patch)} does not suit network {preset.network}: {reason}; "
+            "take sizes that are multiples of 32, or change network_arguments"
+        )
+
+
+def _shown(values: Iterable[float]) -> str:
+    return ",".join(str(value) for value in values)
+
+
+def _data_hash(datasets: Sequence[RawDataset], window: tuple[float, float] | None) -> Steps[str]:
+    """A hash of every file's bytes and of what labels and grey levels mean."""
+    said = {} if window is None else {"window": window}
     jobs: list[tuple[RawCase, Mapping[str, int]]] = []
     for dataset in datasets:
         meaning = {str(value): int(label) for value, label in dataset.label_map.items()}
@@ -163,7 +199,7 @@ def _data_hash(datasets: Sequence[RawDataset]) -> Steps[str]:
     digest = hashlib.sha256()
     for done, (case, of_values) in enumerate(jobs):
         yield Progress(done, len(jobs), "checking the data")
-        digest.update(f"{case.name} {content_key(case, {'labels': of_values})}\n".encode())
+        digest.update(f"{case.name} {content_key(case, {'labels': of_values, **said})}\n".encode())
     return digest.hexdigest()
 
 

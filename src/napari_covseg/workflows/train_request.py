@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from napari_covseg.domain.labels import Label
 from napari_covseg.training.outcome import EpochReport, FitResult
 from napari_covseg.training.schedules import PRESETS, Preset
 
@@ -39,6 +40,10 @@ class TrainRequest:
         Go on with the training that the folder holds, if it holds one.
     tensorboard
         Write TensorBoard's logs where it is installed.
+    label_map
+        What the label values mean, instead of the names in ``dataset.json``.
+    window
+        Hounsfield units of black and white, for images that are not in HU.
     """
 
     data: Path
@@ -52,6 +57,8 @@ class TrainRequest:
     cache: Path | None = None
     resume: bool = False
     tensorboard: bool = True
+    label_map: Mapping[int, Label] | None = None
+    window: tuple[float, float] | None = None
 
     @property
     def model_name(self) -> str:
@@ -62,6 +69,8 @@ class TrainRequest:
         """Plain values, for JSON."""
         paths = ("data", "output", "patients", "cache")
         content = {**vars(self), "preset": self.preset.to_dict()}
+        if self.label_map is not None:
+            content["label_map"] = {str(k): int(label) for k, label in self.label_map.items()}
         return {k: str(v) if k in paths and v is not None else v for k, v in content.items()}
 
     @classmethod
@@ -73,6 +82,12 @@ class TrainRequest:
         for name in ("train", "validation"):
             values[name] = tuple(values[name])
         values["preset"] = Preset.from_dict(values["preset"])
+        if values["window"] is not None:
+            low, high = values["window"]
+            values["window"] = (float(low), float(high))
+        if values["label_map"] is not None:
+            read = {int(k): Label(label) for k, label in values["label_map"].items()}
+            values["label_map"] = read
         return cls(**values)
 
 
