@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_covseg.preprocess.resample import resample_linear, resample_nearest, resampled_shape
+from napari_covseg.preprocess.resample import resample_labels, resample_linear, resampled_shape
 
 
 @pytest.mark.parametrize("shape", [(1, 23, 17), (1, 61, 80), (1, 40, 33), (1, 40, 50)])
@@ -19,13 +19,37 @@ def test_linear_is_that_of_torch_with_antialiasing(shape: tuple[int, int, int]) 
     assert np.abs(resample_linear(array[:, ::-1], shape) - expected).max() > 0.1
 
 
-@pytest.mark.parametrize("shape", [(3, 23, 17), (9, 61, 80), (2, 3, 4)])
-def test_nearest_is_that_of_torch(shape: tuple[int, int, int]) -> None:
-    array = np.random.default_rng(0).integers(0, 7, (5, 40, 50)).astype(np.uint8)
-    expected = torch.nn.functional.interpolate(
-        torch.from_numpy(array)[None, None].float(), size=shape, mode="nearest-exact"
-    )[0, 0].numpy()
-    assert np.array_equal(resample_nearest(array, shape), expected)
+@pytest.mark.parametrize("shape", [(5, 20, 25), (5, 27, 33), (5, 61, 80), (2, 13, 50)])
+def test_labels_stay_where_they_are(shape: tuple[int, int, int]) -> None:
+    labels = np.zeros((5, 40, 50), np.uint8)
+    labels[:, 10:30, 12:38] = 3
+    labels[:, 16:24, 20:30] = 7
+    small = resample_labels(labels, shape)
+    assert small.dtype == np.uint8
+    assert set(np.unique(small)) == {0, 3, 7}
+    for label in (3, 7):
+        assert np.allclose(_centre(small >= label), _centre(labels >= label), atol=0.005)
+
+
+def test_edges_between_new_voxels_move_on_neither_side() -> None:
+    labels = np.zeros((1, 1, 40), np.uint8)
+    labels[..., 17:25] = 7
+    assert np.flatnonzero(resample_labels(labels, (1, 1, 20))).tolist() == [9, 10, 11]
+    nearest = labels[..., 1::2]
+    assert np.flatnonzero(nearest).tolist() == [8, 9, 10, 11]
+
+
+def _centre(mask: np.ndarray) -> np.ndarray:
+    """As shares of the box."""
+    return (np.argwhere(mask).mean(axis=0) + 0.5) / mask.shape
+
+
+def test_labels_go_by_the_greatest_share_and_of_equal_ones_the_least() -> None:
+    row = np.array([1, 1, 4, 2, 2, 2, 5, 4], np.uint8)[None, None]
+    assert resample_labels(row, (1, 1, 8)).tolist() == row.tolist()
+    for values, expected in (([2, 9], 2), ([9, 2], 2), ([9, 2, 9], 9), ([2, 9, 9], 9)):
+        labels = np.array(values, np.uint8)[None, None]
+        assert resample_labels(labels, (1, 1, 1)).item() == expected
 
 
 @pytest.mark.parametrize("size", [7, 20, 33])

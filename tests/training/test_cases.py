@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +13,7 @@ from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 from napari_covseg.training.cases import Recipe, TrainingCase, check_classes, load_cases
-from napari_covseg.training.dataset import NO_LESION, load_slices, read_patients
+from napari_covseg.training.dataset import NO_LESION
 
 
 def _load(folder: Path, recipe: Recipe | None = None, **options: object) -> list[TrainingCase]:
@@ -146,18 +147,24 @@ def test_classes_that_nothing_teaches_are_told_or_refused() -> None:
 
 
 @pytest.mark.real_data
-def test_slices_are_those_of_the_first_training(data_dir: Path) -> None:
-    data, recipe = data_dir / "covid_ct", AxialRecipe()
-    patients = read_patients(data)
-    for dataset in read_datasets(data):
-        case = next(c for c in dataset.cases if c.patient in ("r27", "s01", "c006"))
-        others = set(patients.values()) - {case.patient}
-        old = [
-            s
-            for s in load_slices(data, dataset.name, recipe, patients, others)
-            if s.case == case.name
-        ]
-        one = type(dataset)(dataset.name, dataset.folder, (case,), dataset.label_map)
-        (new,) = run_to_end(load_cases([one], recipe, None))
-        assert np.array_equal(new.image, np.stack([s.grey for s in old]))
-        assert np.array_equal(new.codes, np.stack([s.codes for s in old]))
+def test_slices_have_the_grey_levels_and_the_size_of_the_source(data_dir: Path) -> None:
+    (case,) = _real(data_dir, "medseg", "medseg_8")
+    folder = data_dir / "covid_ct" / "medseg"
+    image = nib.load(folder / "imagesTr" / "medseg_8_0000.nii.gz").get_fdata()
+    labels = np.asarray(nib.load(folder / "labelsTr" / "medseg_8.nii.gz").dataobj)
+    lung = case.image[case.codes == Label.LUNG]
+    assert abs(lung.mean() * 1500 / 255 - 1350 - image[labels == 1].mean()) < 5
+    assert abs(lung.size * 1.35**2 / ((labels == 1).sum() * 1.05**2) - 1) < 0.005
+
+
+@pytest.mark.real_data
+def test_a_real_set_without_lungs_says_no_lesion_instead_of_background(data_dir: Path) -> None:
+    (case,) = _real(data_dir, "sirm", "sirm_00")
+    assert set(np.unique(case.codes)) == {Label.GGO, Label.CONSOLIDATION, NO_LESION}
+    assert case.image.shape == (1, round(273 * 0.732 / 1.35), round(369 * 0.732 / 1.35))
+
+
+def _real(data_dir: Path, dataset: str, name: str) -> list[TrainingCase]:
+    (found,) = read_datasets(data_dir / "covid_ct" / dataset)
+    (case,) = (case for case in found.cases if case.name == name)
+    return run_to_end(load_cases([replace(found, cases=(case,))], AxialRecipe(), None))

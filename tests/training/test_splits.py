@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -138,3 +139,18 @@ def test_files_that_do_not_fit_are_refused_and_left_alone(tmp_path: Path) -> Non
     path.write_text(json.dumps({**content, "format": 2}))
     with pytest.raises(InputError, match="another version"):
         read_or_draw(path, PATIENTS, 5, 0)
+
+
+@pytest.mark.real_data
+def test_development_folds_keep_patients_together(data_dir: Path, tmp_path: Path) -> None:
+    kept = Path(__file__).parents[2] / "benchmarks" / "development_splits.json"
+    with (data_dir / "covid_ct" / "cases.csv").open(newline="") as file:
+        patients = {row["case"]: row["patient"] for row in csv.DictReader(file)}
+    copy = tmp_path / kept.name
+    copy.write_bytes(kept.read_bytes())
+    folds = read_or_draw(copy, patients, 4, seed=0)
+    assert copy.read_bytes() == kept.read_bytes()
+    assert [len(fold.validation) for fold in folds] == [17, 22, 20, 17]
+    for fold in folds:
+        assert not {patients[c] for c in fold.train} & {patients[c] for c in fold.validation}
+    assert {"sirm_10", "sirm_43"} <= set(folds[0].validation)

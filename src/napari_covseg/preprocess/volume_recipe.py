@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from napari_covseg.domain.geometry import Shape
 from napari_covseg.preprocess.resample import (
     Spacing,
+    resample_labels,
     resample_linear,
-    resample_nearest,
     resampled_shape,
 )
 from napari_covseg.preprocess.steps import (
@@ -93,19 +93,16 @@ class VolumeRecipe:
         return Prepared(array, spacing_mm, (z, y, x))
 
     def prepare_labels(self, labels: NDArray, spacing_mm: Spacing) -> NDArray:
-        """Labels ``(z, y, x)`` on the grid that `prepare` gives, by the nearest voxel."""
+        """Labels ``(z, y, x)`` on the grid that `prepare` gives, by the greatest share."""
         z, y, x = labels.shape
         shape = (z, y, x)
         for step in self.steps:
             if isinstance(step, Resample):
                 shape = resampled_shape(shape, spacing_mm, step.spacing_mm)
-        return resample_nearest(labels, shape)
+        return resample_labels(labels, shape)
 
-    def restore(self, result: NDArray, prepared: Prepared) -> NDArray:
-        """A network's ``(z, y, x)`` or ``(channels, z, y, x)`` on the grid of the original.
-
-        Whole numbers (classes) are taken from the nearest voxel, fractions (probabilities) are
-        interpolated and stay float32.
+    def restore(self, result: NDArray, prepared: Prepared) -> NDArray[np.float32]:
+        """A network's probabilities ``(..., z, y, x)`` on the grid of the original, interpolated.
 
         Raises
         ------
@@ -114,6 +111,4 @@ class VolumeRecipe:
         """
         if result.shape[-3:] != prepared.array.shape:
             raise ValueError(f"result {result.shape} is not on the grid {prepared.array.shape}")
-        if result.dtype.kind == "f":
-            return resample_linear(result, prepared.original_shape)
-        return resample_nearest(result, prepared.original_shape)
+        return resample_linear(result, prepared.original_shape)

@@ -24,7 +24,7 @@ from napari_covseg.io.atomic import atomic_file, write_json
 from napari_covseg.io.nnunet import RawCase
 from napari_covseg.io.sniff import readable
 
-FORMAT = 1
+FORMAT = 2
 """Changes whenever the same files and settings would give other arrays."""
 _ARRAYS = ("image", "codes")
 

@@ -17,9 +17,10 @@ from napari_covseg.io.labels import read_labels
 from napari_covseg.io.nnunet import RawCase, RawDataset
 from napari_covseg.io.read import read_volume
 from napari_covseg.preprocess.recipe import AxialRecipe
+from napari_covseg.preprocess.resample import resample_labels, resample_linear
 from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 from napari_covseg.training.cache import Entry, content_key, read_entry, write_entry
-from napari_covseg.training.dataset import NO_LESION, resample_slice
+from napari_covseg.training.dataset import NO_LESION
 
 Recipe = AxialRecipe | VolumeRecipe
 _MARK_LUNG = (Label.LEFT_LUNG, Label.RIGHT_LUNG, Label.LUNG)
@@ -176,25 +177,29 @@ def _prepare(job: _Job) -> Entry:
         prepared = recipe.prepare(volume.hu, spacing)
         codes = recipe.prepare_labels(codes, spacing)
         return Entry(prepared.array.astype(np.float16), codes, prepared.spacing_mm, warnings)
-    return _axial(recipe.to_grey(volume.hu.astype(np.float32)), codes, spacing, recipe, warnings)
+    return _axial(volume.hu, codes, spacing, recipe, warnings)
 
 
 def _axial(
-    grey: NDArray[np.uint8],
+    hu: NDArray,
     codes: NDArray[np.uint8],
     spacing_mm: tuple[float, float, float],
     recipe: AxialRecipe,
     warnings: tuple[str, ...],
 ) -> Entry:
-    planes = [
-        resample_slice(*pair, spacing_mm[1:], recipe.pixel_mm)
-        for pair in zip(grey, codes, strict=True)
-    ]
-    image = np.stack([plane for plane, _ in planes])
+    """Slice by slice, so that no volume of floats is made."""
     pixel = recipe.pixel_mm
-    return Entry(
-        image, np.stack([plane for _, plane in planes]), (spacing_mm[0], pixel, pixel), warnings
-    )
+    z, y, x = hu.shape
+    z_mm, y_mm, x_mm = spacing_mm
+    height, width = (max(1, round(n * mm / pixel)) for n, mm in ((y, y_mm), (x, x_mm)))
+    image = np.empty((z, height, width), np.uint8)
+    small = np.empty_like(image)
+    for number in range(z):
+        one = slice(number, number + 1)
+        grey = recipe.to_grey(hu[one].astype(np.float32))
+        image[one] = np.rint(resample_linear(grey, (1, height, width)))
+        small[one] = resample_labels(codes[one], (1, height, width))
+    return Entry(image, small, (z_mm, pixel, pixel), warnings)
 
 
 def _check_grids(case: RawCase, volume: CTVolume, labels: LabelMap) -> None:

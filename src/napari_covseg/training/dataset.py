@@ -1,27 +1,14 @@
-"""Training slices from the development data (nnU-Net v2 raw layout), held in memory as 8 bit."""
+"""What training codes allow, and slices drawn from prepared cases."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_covseg.domain.errors import InputError
-from napari_covseg.domain.labels import (
-    ALLOWED_CLASSES,
-    LESION_LABELS,
-    Label,
-    NetworkClass,
-    label_by_name,
-)
-from napari_covseg.preprocess.recipe import AxialRecipe
+from napari_covseg.domain.labels import ALLOWED_CLASSES, LESION_LABELS, Label, NetworkClass
 
 NO_LESION = len(Label)
 """Training code of a voxel that is no lesion and may be lung or background."""
@@ -49,69 +36,6 @@ class TrainingSlice:
     def has_lesion(self) -> bool:
         """Whether any voxel is GGO, consolidation or infection."""
         return bool(np.isin(self.codes, LESION_LABELS).any())
-
-
-def read_patients(data: Path) -> dict[str, str]:
-    """The patient of each case, from ``cases.csv``.
-
-    Raises
-    ------
-    InputError
-        If the table is missing: without it a patient could stand on both sides of a split.
-    """
-    table = data / "cases.csv"
-    if not table.is_file():
-        raise InputError(f"{table.name}: not found in {data.name}; it names each case's patient")
-    with table.open(newline="") as file:
-        return {row["case"]: row["patient"] for row in csv.DictReader(file)}
-
-
-def load_slices(
-    data: Path, dataset: str, recipe: AxialRecipe, patients: dict[str, str], leave_out: set[str]
-) -> Iterator[TrainingSlice]:
-    """Every slice of one set whose patient is not in ``leave_out``.
-
-    A set none of whose cases marks lung (single slices annotated for lesions only) has its
-    background read as "no lesion, perhaps lung".
-    """
-    folder = data / dataset
-    scheme = json.loads((folder / "dataset.json").read_text())["labels"]
-    codes = np.zeros(256, np.uint8)
-    for name, value in scheme.items():
-        codes[value] = label_by_name(name)
-    for path in sorted((folder / "labelsTr").glob("*.nii.gz")):
-        case = path.name.removesuffix(".nii.gz")
-        if patients[case] in leave_out:
-            continue
-        labels = codes[np.asarray(nib.load(path).dataobj).astype(np.uint8)].transpose(2, 1, 0)
-        if not (labels == Label.LUNG).any():
-            labels = np.where(labels == Label.BACKGROUND, np.uint8(NO_LESION), labels)
-        image = nib.load(folder / "imagesTr" / f"{case}_0000.nii.gz")
-        grey = recipe.to_grey(np.asarray(image.dataobj, np.float32)).transpose(2, 1, 0)
-        x_mm, y_mm, _ = image.header.get_zooms()
-        for z in range(len(grey)):
-            yield TrainingSlice(
-                case,
-                patients[case],
-                *resample_slice(grey[z], labels[z], (y_mm, x_mm), recipe.pixel_mm),
-            )
-
-
-def resample_slice(
-    grey: NDArray[np.uint8], codes: NDArray[np.uint8], pixel_mm: tuple[float, float], to_mm: float
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Grey by antialiased linear, codes by nearest, to square pixels of ``to_mm``."""
-    size = [max(1, round(n * mm / to_mm)) for n, mm in zip(grey.shape, pixel_mm, strict=True)]
-    image = torch.from_numpy(grey.astype(np.float32))[None, None]
-    small = torch.nn.functional.interpolate(
-        image, size=size, mode="bilinear", align_corners=False, antialias=True
-    )
-    labels = torch.from_numpy(codes.astype(np.float32))[None, None]
-    nearest = torch.nn.functional.interpolate(labels, size=size, mode="nearest-exact")
-    return (
-        small[0, 0].round().clamp(0, 255).to(torch.uint8).numpy(),
-        nearest[0, 0].to(torch.uint8).numpy(),
-    )
 
 
 class SliceSampler:

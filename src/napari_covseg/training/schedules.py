@@ -91,7 +91,7 @@ class Preset:
         metadata={"help": "how often each data set is drawn: NAME:WEIGHT,...; empty: by patients"},
     )
     validate_every: int = _said(1, "epochs between measurements on the validation cases")
-    workers: int = _said(2, "threads that prepare batches; 0: none besides the training")
+    workers: int = _said(2, "threads that prepare batches beside a graphics card; 0: none")
     seed: int = _said(0, "of every random choice")
 
     def __post_init__(self) -> None:
