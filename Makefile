@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 OUTPUT ?= demo-output
 DATA ?= $(or $(COVSEG_DATA),../shared/data)/covid_ct
+# The development split; SPLIT=--all-patients MODEL=covseg-default makes the weights that ship.
+SPLIT ?= --fold 1/4 --splits benchmarks/development_splits.json
+MODEL ?= covseg-development
 
 BIN := $(VENV)/bin
 SYSTEM := $(shell uname -s)
@@ -47,7 +50,8 @@ bench-train: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.train_speed $(BENCH_ARGS)
 
 train: $(VENV)/.installed-all
-	$(BIN)/python -m napari_covseg.training $(DATA) build/model $(TRAIN_ARGS)
+	$(BIN)/covseg train $(DATA) --output build/model --name $(MODEL) --preset fast $(SPLIT) \
+	  --set dataset_weights=medseg:0.45,ma:0.27,sirm:0.28 --resume $(TRAIN_ARGS)
 
 libs:
 	@sh tools/system-libs.sh "$(PYTHON)"

@@ -2,6 +2,7 @@
 
     python benchmarks/default_model.py DATA [--model NAME|DIR ...] [--output FILE.json]
 
+The models: ``make train``, and for the other folds ``make train SPLIT="--fold 2/4 --splits ..."``.
 DATA is the folder with ``covid_ct/`` and ``volumes/``. The patients are those that the model's
 card says were left out of training. Several models (the folds of a cross-validation) each measure
 the patients that they left out; the figures are over all of them, the healthy volumes the first's.
