@@ -4,8 +4,9 @@
 
 Images per second from cases in memory to updated weights, after a warm-up. MONAI's pipeline is
 `Dataset`, dictionary transforms like ours in kind, `DataLoader` with or without worker processes
-(the faster counts) and `monai.networks.nets.UNet` with Dice and cross-entropy. Three pairs: slices and patches with one
-network on both sides (the pipelines alone differ), and our default network beside them. Without
+(the faster counts) and `monai.networks.nets.UNet` with Dice and cross-entropy. Three pairs: slices
+and patches with one network on both sides (the pipelines alone differ), and our default network
+beside them. Without
 ``--large`` the 3D network and its patches are small, for machines without a graphics card.
 """
 
