@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_datasets import lung_block, write_about, write_case, write_patients
+from raw_datasets import lung_block, write_about, write_case, write_foreign, write_patients
 
 from napari_covseg.cli.main import main
 from napari_covseg.domain.errors import CovsegError
@@ -83,6 +83,24 @@ def test_a_failed_fold_gives_its_exit_code(
     shown = capsys.readouterr()
     assert "covseg: fold 2: the loss is no longer a number" in shown.err
     assert json.loads(shown.out)["folds"][1]["error"] == "the loss is no longer a number"
+
+
+def test_names_and_pictures_that_are_not_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output = write_foreign(tmp_path / "foreign"), tmp_path / "out"
+    said = ("--label-map", "lung=1,ggo=2", "--window", "-1350", "200")
+    assert main(arguments(folder, output, *said, "--json")) == 0
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert summary["ggo"]["cases"] == summary["lung"]["cases"] == 3
+    other = ("--label-map", "lung=1,consolidation=2", "--window", "-1350", "200")
+    assert main(arguments(folder, output, *other)) == 2
+    line = capsys.readouterr().err
+    assert "label_map.2 was 3, is 4" in line
+    assert "cases" not in line
+    assert main(arguments(folder, output, *said[:-1], "150")) == 2
+    assert "window was [-1350.0, 200.0], is [-1350.0, 150.0]" in capsys.readouterr().err
+    assert main(arguments(folder, output, *said)) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_datasets import lung_block, write_about, write_case, write_patients
+from raw_datasets import lung_block, write_about, write_case, write_foreign, write_patients
 
 from napari_covseg.cli.main import main
 from napari_covseg.cli.train import _split, add_parser, preset_from, read_fold
@@ -171,6 +171,30 @@ def test_trainings_share_a_file_of_splits(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "b" / "splits.json").exists()
     kept = json.loads((tmp_path / "shared.json").read_text())
     assert [name for name, case in kept["cases"].items() if case["fold"] == 1] == [*fold.validation]
+
+
+def test_names_and_pictures_that_are_not_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_foreign(tmp_path / "foreign")
+    bare = arguments(folder, tmp_path / "out", "--fold", "1/3")
+    assert main(bare) == 3
+    assert "say what it is with --label-map" in capsys.readouterr().err
+    named = [*bare, "--label-map", "lung=1,ggo=2"]
+    assert main(named) == 3
+    assert "--window LOW HIGH" in capsys.readouterr().err
+    assert main([*named, "--window", "200", "-1350"]) == 2
+    assert "LOW must be below HIGH" in capsys.readouterr().err
+    assert main([*bare, "--label-map", "lobe=1", "--window", "-1350", "200"]) == 2
+    assert "'lobe' is not known" in capsys.readouterr().err
+    assert main([*named, "--window", "-1350", "200", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["fit"]["last"]["validation"]
+    assert figures["ggo"]["cases"] == figures["lung"]["cases"] == 1
+    by_patient = arguments(folder, tmp_path / "b", "--validation-patients", "foreign_1")
+    more = ("--label-map", "lung=1,consolidation=2", "--window", "-1350", "200", "--json")
+    assert main([*by_patient, *more]) == 0
+    figures = json.loads(capsys.readouterr().out)["fit"]["last"]["validation"]
+    assert figures["consolidation"]["cases"] == 1
 
 
 def parsed_for(data: Path, output: Path, *words: str) -> argparse.Namespace:

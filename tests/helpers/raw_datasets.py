@@ -10,6 +10,7 @@ import numpy as np
 SCHEME = {"background": 0, "lung": 1, "ggo": 2, "consolidation": 3, "infection": 4, "ignore": 5}
 AFFINE = np.diag([-1.0, -1.0, 5.0, 1.0])
 """RAS, so that x runs to the patient's left and y to posterior."""
+WINDOW = (-1350.0, 200.0)
 
 
 def write_case(
@@ -45,6 +46,21 @@ def write_patients(file: Path, patients: Mapping[str, str]) -> None:
     """A table of patients."""
     rows = [f"{case},{patient}" for case, patient in patients.items()]
     file.write_text("\n".join(["case,patient", *rows]) + "\n")
+
+
+def write_foreign(folder: Path, cases: int = 3) -> Path:
+    """A dataset whose label names nobody knows and whose images are pictures: 8-bit `WINDOW`."""
+    write_about(folder, {"background": 0, "structure one": 1, "structure two": 2})
+    affine = np.diag([-8.0, -8.0, 5.0, 1.0])
+    low, high = WINDOW
+    for number in range(cases):
+        name = f"foreign_{number}"
+        write_case(folder, name, lung_block(), affine, seed=number)
+        path = folder / "imagesTr" / f"{name}_0000.nii.gz"
+        hu = np.asarray(nib.load(path).dataobj, np.float64)
+        grey = np.clip((hu - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
+        nib.save(nib.Nifti1Image(grey, affine), path)
+    return folder
 
 
 def lung_block(shape: tuple[int, int, int] = (3, 20, 24), lesion: int = 2) -> np.ndarray:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.output import complain, print_json, progress_bars
+from napari_covseg.cli.reading import LABEL_MAP, label_map_of
 from napari_covseg.cli.scoring import (
-    LABEL_MAP,
     add_options,
     aligned,
     figure_names,
     interval,
-    label_map_of,
     left_out,
     number,
     settings_of,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.output import complain, one_line, print_json
+from napari_covseg.cli.reading import add_label_map, add_window, label_map_of, window_of
 from napari_covseg.cli.scoring import aligned, interval, number
 from napari_covseg.cli.train import preset_from, shown, stopping
 from napari_covseg.domain.errors import Cancelled, UsageError
@@ -56,6 +57,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--patients", metavar="FILE.csv", help="columns case and patient, if not beside DATA"
     )
+    add_label_map(parser)
+    add_window(parser)
     parser.add_argument(
         "--cache", metavar="DIR", help="prepared cases, shared by trainings (default DIR/cache)"
     )
@@ -111,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
         devices=devices,
         patients=Path(args.patients) if args.patients else None,
         cache=Path(args.cache) if args.cache else None,
+        label_map=label_map_of(args.label_map),
+        window=window_of(args),
     )
     steps = crossval(request)
     with stopping() as stopped, shown() as show:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_covseg.cli.output import one_line
+from napari_covseg.cli.reading import LABEL_MAP, label_map_of
 from napari_covseg.domain.errors import CovsegError, UsageError
 
 if TYPE_CHECKING:
-    from napari_covseg.domain.labels import Label
     from napari_covseg.workflows.evaluate import EvaluateSettings
 
-LABEL_MAP = "NAME=ID[+ID],..."
 _SHOWN = 5
 _DIGITS = {
     "specificity": 4,
@@ -70,13 +69,6 @@ def settings_of(args: argparse.Namespace) -> EvaluateSettings:
         surface=not args.no_surface,
         tolerance_mm=args.tolerance,
     )
-
-
-def label_map_of(text: str | None) -> Mapping[int, Label] | None:
-    """A label map from its text, None from None."""
-    from napari_covseg.io import parse_label_map
-
-    return parse_label_map(text) if text else None
 
 
 def figure_names(text: str, known: Sequence[str]) -> tuple[str, ...]:

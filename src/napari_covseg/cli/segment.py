@@ -19,7 +19,8 @@ from napari_covseg.cli.output import (
     progress_bars,
     volumes_table,
 )
-from napari_covseg.domain.errors import Cancelled, CovsegError, UsageError
+from napari_covseg.cli.reading import add_window, window_of
+from napari_covseg.domain.errors import Cancelled, CovsegError
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.workflows.segment_settings import SegmentSettings
 
@@ -43,13 +44,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
     add_settings(parser)
     parser.add_argument("--series", metavar="UID", help="the DICOM series to take")
-    parser.add_argument(
-        "--window",
-        nargs=2,
-        type=float,
-        metavar=("LOW", "HIGH"),
-        help="HU of the darkest and brightest grey, for 8-bit or windowed input",
-    )
+    add_window(parser)
     parser.add_argument(
         "--jobs", type=_positive, default=1, metavar="N", help="inputs at once (default 1)"
     )
@@ -121,8 +116,7 @@ class _Outcome:
 def run(args: argparse.Namespace) -> int:
     """Segment every input; the exit code is the worst of them."""
     settings = settings_from(args)
-    if args.window and not args.window[0] < args.window[1]:
-        raise UsageError("--window LOW HIGH: LOW must be below HIGH")
+    window_of(args)  # Complains before anything is read.
     _check_model_and_device(settings)
     names = _CaseNames()
     outcomes = _run_all(_jobs(args.inputs, names), names, args, settings)
@@ -216,7 +210,7 @@ def _run_one(
         args.output,
         settings,
         series=args.series,
-        window=tuple(args.window) if args.window else None,
+        window=window_of(args),
         name_case=lambda name: job.case or names.claim(name),
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.output import complain, print_json, progress_bars
+from napari_covseg.cli.reading import add_label_map, add_window, label_map_of, window_of
 from napari_covseg.domain.errors import Cancelled, UsageError
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.training.schedules import PRESETS, Preset, find_preset, settings_help
@@ -57,6 +58,8 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_split(parser)
     parser.add_argument("--name", default="", help="the model's name (default: the folder's)")
+    add_label_map(parser)
+    add_window(parser)
     parser.add_argument(
         "--patients", metavar="FILE.csv", help="columns case and patient, if not beside DATA"
     )
@@ -123,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
     """Train."""
     preset = preset_from(args)
     fold = read_fold(args.fold or FOLD)
+    window = window_of(args)
 
     from napari_covseg.workflows.train import train
     from napari_covseg.workflows.train_request import TrainRequest
@@ -139,6 +143,8 @@ def run(args: argparse.Namespace) -> int:
         patients=Path(args.patients) if args.patients else None,
         cache=Path(args.cache) if args.cache else None,
         resume=args.resume,
+        label_map=label_map_of(args.label_map),
+        window=window,
     )
     steps = train(request)
     with stopping() as stopped, shown() as show:
@@ -169,7 +175,9 @@ def _split(args: argparse.Namespace, fold: tuple[int, int]) -> Fold:
     if args.all_patients:
         return Fold((), ())
     patients = Path(args.patients) if args.patients else None
-    datasets = read_datasets(Path(args.data), patients=patients)
+    datasets = read_datasets(
+        Path(args.data), patients=patients, label_map=label_map_of(args.label_map)
+    )
     if args.validation_patients:
         names = [name.strip() for name in args.validation_patients.split(",") if name.strip()]
         return split_by_patients(datasets, names)

@@ -28,7 +28,7 @@ from napari_covseg.workflows.crossval_request import CrossvalRequest, FoldReques
 from napari_covseg.workflows.crossval_spread import UNITS, run_spread
 from napari_covseg.workflows.segment import make_folder
 from napari_covseg.workflows.train import CACHE
-from napari_covseg.workflows.train_request import TrainRequest
+from napari_covseg.workflows.train_request import TrainRequest, plain_labels
 
 SPLITS, CONFIGURATION = "splits.json", "configuration.json"
 
@@ -65,7 +65,7 @@ def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
         If no fold could be finished: the worst of their errors.
     """
     yield Progress(0, 1, "looking at the data")
-    datasets = read_datasets(request.data, patients=request.patients)
+    datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     patients = {case.name: case.patient for dataset in datasets for case in dataset.cases}
     draw_folds(patients, request.folds, request.seed)  # Complains before anything is written.
     devices = _devices(request.devices)
@@ -73,7 +73,10 @@ def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
     configuration = yield from _configuration(request, datasets)
     saved = _read_configuration(request.output)
     if saved is not None:
-        check_same({**saved, "split": None}, {**configuration, "split": None})
+        # Another label map changes the key of every case: told alone, it is told clearly.
+        for later in (("cases", "split"), ("split",)):
+            nothing = dict.fromkeys(later)
+            check_same({**saved, **nothing}, {**configuration, **nothing})
     splits = request.splits or request.output / SPLITS
     folds = read_or_draw(splits, patients, request.folds, request.seed)
     if request.turned_round:
@@ -102,13 +105,14 @@ def _configuration(
     cases = {}
     for done, (case, label_map) in enumerate(jobs):
         yield Progress(done, len(jobs), "checking the data")
-        meaning = {str(value): int(label) for value, label in label_map.items()}
-        cases[case.name] = content_key(case, {"labels": meaning})
+        cases[case.name] = content_key(case, {"labels": plain_labels(label_map)})
     return {
         "folds": request.folds,
         "seed": request.seed,
         "turned_round": request.turned_round,
         "settings": request.preset.to_dict(),
+        "label_map": request.label_map and plain_labels(request.label_map),
+        "window": request.window and list(request.window),
         "cases": cases,
     }
 
@@ -139,6 +143,8 @@ def _fold_requests(request: CrossvalRequest, folds: Sequence[Fold]) -> list[Fold
                 train=fold.train,
                 validation=fold.validation,
                 patients=request.patients,
+                label_map=request.label_map,
+                window=request.window,
                 cache=request.cache or request.output / CACHE,
                 resume=True,
                 tensorboard=request.tensorboard,

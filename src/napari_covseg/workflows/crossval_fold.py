@@ -192,8 +192,9 @@ def _trained(folder: Path) -> dict[str, Any]:
 
 
 def _cases(request: FoldRequest) -> list[tuple[RawCase, Mapping[int, Label]]]:
-    datasets = read_datasets(request.training.data, patients=request.training.patients)
-    wanted = set(request.training.validation)
+    asked = request.training
+    datasets = read_datasets(asked.data, patients=asked.patients, label_map=asked.label_map)
+    wanted = set(asked.validation)
     return [
         (case, dataset.label_map)
         for dataset in datasets
@@ -210,7 +211,7 @@ def _measure(
     request: FoldRequest,
 ) -> Steps[ScoredCase]:
     try:
-        volume = read_volume(raw.image)
+        volume = read_volume(raw.image, window=request.training.window)
         reference = read_labels(raw.labels, label_map=label_map).labels
         labels = yield from _predicted(volume, model, device, request.postprocess)
     except CovsegError as error:

@@ -83,7 +83,7 @@ def make_content(
         turned_round=request.turned_round,
         postprocessed=request.postprocess,
         settings=request.preset.to_dict(),
-        views=_views(request.output, datasets, reports),
+        views=_views(request, datasets, reports),
         warnings=_warnings(datasets, reports),
         version=__version__,
     )
@@ -228,7 +228,7 @@ def _warnings(datasets: Sequence[RawDataset], reports: Sequence[FoldReport]) -> 
 
 
 def _views(
-    output: Path, datasets: Sequence[RawDataset], reports: Sequence[FoldReport]
+    request: CrossvalRequest, datasets: Sequence[RawDataset], reports: Sequence[FoldReport]
 ) -> tuple[SliceView, ...]:
     """Best, median and worst case by infection Dice, or by lung Dice where there is no other."""
     measured = [one for report in reports for one in report.measured]
@@ -247,12 +247,16 @@ def _views(
     for rank in _RANKS:
         if places[rank] not in shown:
             shown.append(places[rank])
-            views.append(_view(output, datasets, ranked[places[rank]], rank, name))
+            views.append(_view(request, datasets, ranked[places[rank]], rank, name))
     return tuple(views)
 
 
 def _view(
-    output: Path, datasets: Sequence[RawDataset], one: MeasuredCase, rank: str, name: str
+    request: CrossvalRequest,
+    datasets: Sequence[RawDataset],
+    one: MeasuredCase,
+    rank: str,
+    name: str,
 ) -> SliceView:
     raw, label_map = next(
         (case, dataset.label_map)
@@ -260,9 +264,9 @@ def _view(
         for case in dataset.cases
         if case.name == one.case
     )
-    volume = read_volume(raw.image)
+    volume = read_volume(raw.image, window=request.window)
     reference = read_labels(raw.labels, label_map=label_map).labels
-    file = output / f"fold_{one.fold}" / PREDICTIONS / f"{one.case}_labels.nii.gz"
+    file = request.output / f"fold_{one.fold}" / PREDICTIONS / f"{one.case}_labels.nii.gz"
     prediction = read_labels(file, label_map=_OURS).labels
     z = _slice_to_show(reference, prediction, _INSIDE[name])
     _, y_mm, x_mm = volume.geometry.spacing_mm

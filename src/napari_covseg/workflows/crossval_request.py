@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from napari_covseg.domain.labels import Label
 from napari_covseg.training.schedules import PRESETS, Preset
 from napari_covseg.workflows.train_request import TrainRequest
 
@@ -43,6 +44,8 @@ class CrossvalRequest:
         Folder for prepared cases; ``cache`` in the output folder if it is not given.
     tensorboard
         Write TensorBoard's logs where it is installed.
+    label_map, window
+        What label values and grey levels mean, as of `TrainRequest`.
     """
 
     data: Path
@@ -57,6 +60,8 @@ class CrossvalRequest:
     patients: Path | None = None
     cache: Path | None = None
     tensorboard: bool = True
+    label_map: Mapping[int, Label] | None = None
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

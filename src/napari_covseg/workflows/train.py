@@ -41,7 +41,7 @@ from napari_covseg.training.sampling import BatchSource, PatchBatches, SliceBatc
 from napari_covseg.training.schedules import Preset
 from napari_covseg.training.splits import Fold
 from napari_covseg.workflows.split import checked_split, only_cases
-from napari_covseg.workflows.train_request import TrainRequest, TrainResult
+from napari_covseg.workflows.train_request import TrainRequest, TrainResult, plain_labels
 
 LICENCE = "that of the data it was trained on"
 CACHE, BEST, RESULT = "cache", "best", "result.json"
@@ -194,7 +194,7 @@ def _data_hash(datasets: Sequence[RawDataset], window: tuple[float, float] | Non
     said = {} if window is None else {"window": window}
     jobs: list[tuple[RawCase, Mapping[str, int]]] = []
     for dataset in datasets:
-        meaning = {str(value): int(label) for value, label in dataset.label_map.items()}
+        meaning = plain_labels(dataset.label_map)
         jobs += [(case, meaning) for case in dataset.cases]
     digest = hashlib.sha256()
     for done, (case, of_values) in enumerate(jobs):

@@ -70,7 +70,7 @@ class TrainRequest:
         paths = ("data", "output", "patients", "cache")
         content = {**vars(self), "preset": self.preset.to_dict()}
         if self.label_map is not None:
-            content["label_map"] = {str(k): int(label) for k, label in self.label_map.items()}
+            content["label_map"] = plain_labels(self.label_map)
         return {k: str(v) if k in paths and v is not None else v for k, v in content.items()}
 
     @classmethod
@@ -89,6 +89,11 @@ class TrainRequest:
             read = {int(k): Label(label) for k, label in values["label_map"].items()}
             values["label_map"] = read
         return cls(**values)
+
+
+def plain_labels(label_map: Mapping[int, Label]) -> dict[str, int]:
+    """A label map as plain values, for JSON and hashes."""
+    return {str(value): int(label) for value, label in label_map.items()}
 
 
 @dataclass(frozen=True)
