@@ -1,0 +1,1 @@
+"""Corrections of label maps, as geometry on arrays: what to paint, grow, copy, smooth, count."""
