@@ -1,0 +1,179 @@
+"""Rows of the index found by name, turned into records, and the log of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from napari_covseg.cases.encoding import geometry_from_json, numbers_from
+from napari_covseg.cases.records import (
+    CaseRecord,
+    Decision,
+    Difficulty,
+    Event,
+    Kind,
+    LabelVersion,
+    Review,
+    State,
+)
+from napari_covseg.cases.schema import CaseRow, ClaimRow, EventRow, ReviewRow, VersionRow
+from napari_covseg.domain.errors import InputError
+
+
+def now() -> datetime:
+    """The time in UTC."""
+    return datetime.now(UTC)
+
+
+def find_case(session: Session, name: str) -> CaseRow:
+    """The row of a case.
+
+    Raises
+    ------
+    InputError
+        If there is no such case.
+    """
+    row = session.scalar(select(CaseRow).where(CaseRow.name == name))
+    if row is None:
+        raise InputError(f"{name}: no such case in this store; covseg dataset list shows them")
+    return row
+
+
+def find_version(session: Session, identity: str) -> VersionRow:
+    """The row of a label version.
+
+    Raises
+    ------
+    InputError
+        If there is no such version.
+    """
+    row = session.get(VersionRow, identity)
+    if row is None:
+        raise InputError(f"{identity[:8]}: no such label version in this store")
+    return row
+
+
+def newest_version(session: Session, case_id: int) -> VersionRow | None:
+    """The version of a case that was saved last."""
+    return session.scalar(
+        select(VersionRow)
+        .where(VersionRow.case_id == case_id)
+        .order_by(VersionRow.number.desc())
+        .limit(1)
+    )
+
+
+def live_claim(session: Session, case_id: int) -> ClaimRow | None:
+    """The claim on a case, unless it has run out."""
+    row = session.get(ClaimRow, case_id)
+    return row if row is not None and row.until > now() else None
+
+
+def log(
+    session: Session,
+    actor: str,
+    kind: str,
+    *,
+    case: str | None = None,
+    version: str | None = None,
+    model: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Add an event."""
+    session.add(
+        EventRow(
+            created=now(),
+            actor=actor,
+            kind=kind,
+            case=case,
+            version=version,
+            model=model,
+            detail=dict(detail or {}),
+        )
+    )
+
+
+def case_records(session: Session, rows: Iterable[CaseRow]) -> list[CaseRecord]:
+    """Cases with what the other tables say of them: few queries, however many cases."""
+    newest: dict[int, tuple[str, int]] = {}
+    last = (
+        select(VersionRow.case_id, func.max(VersionRow.number).label("number"))
+        .group_by(VersionRow.case_id)
+        .subquery()
+    )
+    for identity, case_id, number in session.execute(
+        select(VersionRow.id, VersionRow.case_id, VersionRow.number).join(
+            last, (VersionRow.case_id == last.c.case_id) & (VersionRow.number == last.c.number)
+        )
+    ):
+        newest[case_id] = (identity, number)
+    claims = {
+        row.case_id: row.author
+        for row in session.scalars(select(ClaimRow).where(ClaimRow.until > now()))
+    }
+    return [_case(row, newest.get(row.id), claims.get(row.id, "")) for row in rows]
+
+
+def _case(row: CaseRow, newest: tuple[str, int] | None, claimed_by: str) -> CaseRecord:
+    geometry, to_native = geometry_from_json(row.geometry)
+    return CaseRecord(
+        name=row.name,
+        patient=row.patient.pseudonym,
+        geometry=geometry,
+        to_native=to_native,
+        state=State(row.state),
+        comment=row.comment,
+        difficulty=None if row.difficulty is None else Difficulty(row.difficulty),
+        added=row.added,
+        accepted=row.accepted_id,
+        accepted_slices=numbers_from(row.accepted_slices),
+        newest=newest[0] if newest else None,
+        claimed_by=claimed_by,
+        versions=newest[1] if newest else 0,
+    )
+
+
+def version_record(row: VersionRow) -> LabelVersion:
+    """A label version."""
+    return LabelVersion(
+        id=row.id,
+        case=row.case.name,
+        number=row.number,
+        sha256=row.sha256,
+        author=row.author,
+        created=row.created,
+        parent=row.parent_id,
+        merged=row.merged_id,
+        kind=Kind(row.kind),
+        model=row.model,
+        reviewed=numbers_from(row.reviewed),
+        edited_voxels=row.edited_voxels,
+        minutes=row.minutes,
+        comment=row.comment,
+        set_aside=row.set_aside,
+    )
+
+
+def review_record(row: ReviewRow, case: str) -> Review:
+    """A reader's decision."""
+    return Review(
+        case=case,
+        version=row.version_id,
+        reader=row.reader,
+        decision=Decision(row.decision),
+        comment=row.comment,
+        difficulty=None if row.difficulty is None else Difficulty(row.difficulty),
+        reviewed=numbers_from(row.reviewed),
+        created=row.created,
+    )
+
+
+def event_record(row: EventRow) -> Event:
+    """An event."""
+    return Event(
+        row.id, row.created, row.actor, row.kind, row.case, row.version, row.model, row.detail
+    )
