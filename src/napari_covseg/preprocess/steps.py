@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_covseg.preprocess.clahe import equalise
 from napari_covseg.preprocess.resample import Spacing, resample_linear, resampled_shape
 
 Volume = NDArray[np.float32]
@@ -71,25 +72,23 @@ class Clahe:
         The slice is divided into this many tiles along y and x, each with its own histogram.
     clip_limit
         Fraction of a tile's voxels that one grey level may hold: higher is more contrast.
+    bins
+        Grey levels that a histogram tells apart.
     """
 
     step: ClassVar[str] = "clahe"
     tiles: int = 8
     clip_limit: float = 0.01
+    bins: int = 256
 
     def __post_init__(self) -> None:
-        if self.tiles < 1 or not 0 < self.clip_limit <= 1:
+        if self.tiles < 1 or self.bins < 2 or not 0 < self.clip_limit <= 1:
             raise ValueError(f"not a usable step: {self}")
 
     def apply(self, array: Volume, spacing_mm: Spacing) -> tuple[Volume, Spacing]:
-        """Grey levels 0 to 255 (not whole); slices of one grey level stay as they are."""
-        from skimage.exposure import equalize_adapthist
-
-        kernel = [max(1, n // self.tiles) for n in array.shape[1:]]
+        """Grey levels 0 to 255 (not whole)."""
         for plane in array:
-            if plane.min() < plane.max():
-                grey = (plane / GREATEST_GREY).astype(np.float64)
-                plane[...] = equalize_adapthist(grey, kernel, self.clip_limit) * GREATEST_GREY
+            plane[...] = equalise(plane, self.tiles, self.clip_limit, self.bins)
         return array, spacing_mm
 
 
