@@ -127,28 +127,62 @@ result, kept = toy.train(folder / "two", together, 2 * together.rank, 2, resume=
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("lightning_fabric") is None, reason="extra 'train'")
-def test_two_processes_equal_one_with_both_batches(tmp_path: Path) -> None:
+needs_fabric = pytest.mark.skipif(
+    importlib.util.find_spec("lightning_fabric") is None, reason="extra 'train'"
+)
+
+
+def run_together(script: Path, arguments: list[str], count: int) -> list[str]:
+    """Run a script in ``count`` processes, as torchrun would; what each wrote."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    (tmp_path / "worker.py").write_text(WORKER)
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    common |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "test"}
-    common |= {"GROUP_RANK": "0"}
-    command = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path)]
+    common = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    common |= {"TORCHELASTIC_RUN_ID": "test"}
     children = [
         subprocess.Popen(
-            [*command, str(Path(__file__).parent)],
+            [sys.executable, str(script), *arguments],
             env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            text=True,
         )
-        for rank in range(2)
+        for rank in range(count)
     ]
+    said = []
     for child in children:
-        _, errors = child.communicate(timeout=400)
-        assert child.returncode == 0, errors.decode()[-2000:]
+        out, errors = child.communicate(timeout=400)
+        assert child.returncode == 0, errors[-2000:]
+        said.append(out)
+    return said
+
+
+LEAVING = """
+import atexit
+import torch
+atexit.register(lambda: print("still there:", torch.distributed.is_initialized()))
+from napari_covseg.training.parallel import Together
+together = Together("cpu")
+print("there:", torch.distributed.is_initialized(), together.gather(7))
+"""
+
+
+@pytest.mark.slow
+@needs_fabric
+def test_the_process_group_ends_before_python_does(tmp_path: Path) -> None:
+    """Its threads abort a process that ends while they run, but now and then only."""
+    (tmp_path / "worker.py").write_text(LEAVING)
+    (said,) = run_together(tmp_path / "worker.py", [], 1)
+    assert "there: True [7]" in said
+    assert "still there: False" in said
+
+
+@pytest.mark.slow
+@needs_fabric
+def test_two_processes_equal_one_with_both_batches(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    run_together(tmp_path / "worker.py", [str(tmp_path), str(Path(__file__).parent)], 2)
     result, kept = train(tmp_path / "one", Alone(), 0, 4)
     for rank in range(2):
         loss, size, theirs = json.loads((tmp_path / f"{rank}.json").read_text())
