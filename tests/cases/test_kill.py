@@ -1,0 +1,122 @@
+"""Killed at any moment, the store opens again and has all that a caller was told is kept."""
+
+import multiprocessing
+import random
+import time
+
+import pytest
+from kill_worker import work
+from small_stores import new_store
+
+from napari_covseg.cases.store import CaseStore
+from napari_covseg.io.labels import read_labels
+
+ROUNDS = 20
+
+
+def _context():
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload(["napari_covseg.cases.store"])
+    return context
+
+
+def _until_killed(context, folder, seed: int, rng: random.Random) -> list[tuple[str, str]]:
+    """What the process said before it was killed, at a random moment of what it did next."""
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(folder, seed, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    told = [ours.recv()]
+    before = time.monotonic()
+    steps = rng.randint(1, 3)
+    told += [ours.recv() for _ in range(steps)]
+    time.sleep(rng.uniform(0, 1.5 * (time.monotonic() - before) / steps))
+    process.kill()
+    process.join()
+    try:
+        while True:
+            told.append(ours.recv())
+    except EOFError:
+        return told
+
+
+@pytest.mark.slow
+def test_kill_9_in_a_loop(tmp_path):
+    store = new_store(tmp_path / "store")
+    rng, context = random.Random(0), _context()
+    versions, cases = set(), {"case_0001"}
+    for seed in range(ROUNDS):
+        told = _until_killed(context, store.folder, seed, rng)
+        versions |= {what for kind, what in told if kind == "version"}
+        cases |= {what for kind, what in told if kind == "case"}
+        again = CaseStore.open(store.folder)
+        history = again.history("case_0001")
+        assert versions <= {one.id for one in history}
+        assert [one.number for one in history] == list(range(1, len(history) + 1))
+        assert cases <= {one.name for one in again.cases()}
+        assert [p for p in again.verify() if not p.harmless] == []
+        record = again.case("case_0001")
+        if record.accepted is not None:
+            written = read_labels(again.labels_path("case_0001")).labels
+            assert (written == again.labels(record.accepted).labels).all()
+    assert len(versions) >= ROUNDS
+    for one in CaseStore.open(store.folder).history("case_0001"):
+        store.labels(one.id)
+
+
+def test_a_save_cut_off_before_its_row_is_completed(tmp_path, monkeypatch):
+    from small_stores import lungs, predicted
+
+    from napari_covseg.cases import versions
+    from napari_covseg.cases.records import Kind
+
+    store = new_store(tmp_path / "store")
+    first = predicted(store)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    def save() -> None:
+        store.save_version(
+            *("case_0001", lungs(size=5)),
+            author="A",
+            kind=Kind.CORRECTION,
+            parent=first.id,
+            reviewed=[1, 2],
+            minutes=4.0,
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "_insert", die)
+        with pytest.raises(Killed):
+            save()
+    assert [p.harmless for p in store.verify()] == [True, True]
+    assert len(store.history("case_0001")) == 1
+    again = CaseStore.open(store.folder)
+    found = again.history("case_0001")[1]
+    assert (found.author, found.kind, found.parent) == ("A", Kind.CORRECTION, first.id)
+    assert (found.reviewed, found.minutes, found.edited_voxels) == ({1, 2}, 4.0, 12)
+    assert (again.labels(found.id).labels == lungs(size=5)).all()
+    assert again.verify() == []
+    assert [e.version for e in again.events(kind="recovered")] == [found.id]
+    assert len(CaseStore.open(store.folder).history("case_0001")) == 2
+
+
+def test_accepted_but_killed_before_it_was_written(tmp_path, monkeypatch):
+    from small_stores import corrected, predicted
+
+    store = new_store(tmp_path / "store")
+    version = corrected(store, predicted(store))
+    with monkeypatch.context() as patch:
+        patch.setattr(CaseStore, "_refresh", lambda self: None)
+        store.accept(version.id, reader="B")
+    assert not store.labels_path("case_0001").exists()
+    assert "not up to date" in store.verify()[0].message
+    again = CaseStore.open(store.folder)
+    assert again.labels_path("case_0001").exists()
+    assert again.verify() == []
