@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from raw_datasets import lung_block, write_about, write_case, write_patients
 
 from napari_covseg.domain.errors import (
@@ -21,6 +22,7 @@ from napari_covseg.domain.errors import (
 )
 from napari_covseg.domain.labels import label_by_name
 from napari_covseg.domain.progress import Progress, run_to_end
+from napari_covseg.inference.sliding import PatchRunner
 from napari_covseg.io import read_volume
 from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.models.zoo import load
@@ -132,6 +134,24 @@ def test_volumes(data: Path, tmp_path: Path) -> None:
     again = request(data, tmp_path / "out", preset=replace(TINY_3D, batch=1), resume=True)
     with pytest.raises(UsageError, match="batch was 2, is 1"):
         run_to_end(train(again))
+
+
+def test_what_short_memory_made_of_measuring_is_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = PatchRunner.__call__
+
+    def one_at_a_time(runner: PatchRunner, patches: torch.Tensor) -> torch.Tensor:
+        if len(patches) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(runner, patches)
+
+    monkeypatch.setattr(PatchRunner, "__call__", one_at_a_time)
+    done = run_to_end(train(request(data, tmp_path / "out", preset=TINY_3D)))
+    assert done.fit.last.validation.figures["lung"].cases == 1
+    (note,) = (warning for warning in done.warnings if "memory" in warning)
+    assert note.startswith("measuring an epoch: CPU")
+    assert note.endswith("ran out of memory: went on with smaller batches.")
 
 
 def test_nobody_measures(data: Path, tmp_path: Path) -> None:

@@ -191,11 +191,10 @@ class _Run:
         steps = validate(network, self.job.cases, predict)
         try:
             while True:
-                with self.learner.autocast():
-                    try:
-                        step = next(steps)
-                    except StopIteration as end:
-                        return end.value  # type: ignore[no-any-return]
+                try:
+                    step = next(steps)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
                 told = self._progress(math.nan)
                 yield replace(told, message=f"{told.message}, {step.message}")
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,7 +19,6 @@ from napari_covseg.training.parallel import Parallel
 from napari_covseg.training.schedules import Preset
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,15 @@ class Learner:
     def __init__(
         self, network: nn.Module, loss: Loss, preset: Preset, device: Device, parallel: Parallel
     ) -> None:
-        self._preset, self._loss, self._device, self._parallel = preset, loss, device, parallel
+        self._preset, self._loss, self._parallel = preset, loss, parallel
+        self._device = device = as_set(device, preset)
         layout = _memory_layout(preset)
         self.network = network.to(device.name).to(memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout
         self._average = _copy_of(self.network) if preset.ema else None
         self._optimiser = _optimiser(self.network, preset, device)
         self._shares = [float(group["share"]) for group in self._optimiser.param_groups]
-        precision = device.precision if preset.precision == "auto" else preset.precision
-        self._dtype = _DTYPES.get(precision)
-        self._scaler = torch.amp.GradScaler(device.kind, enabled=self._dtype is torch.float16)
+        self._scaler = torch.amp.GradScaler(device.kind, enabled=device.precision == "float16")
         self._table = allowed_table().to(device.name)
         self._forward = _compiled(parallel.wrap(self.network), preset, device)
 
@@ -76,7 +74,7 @@ class Learner:
         images = images.to(self._device.name, non_blocking=True)
         images = images.contiguous(memory_format=self._layout)
         codes = codes.to(self._device.name, non_blocking=True)
-        with self.autocast():
+        with autocast(self._device):
             logits = self._forward(images)
         loss = self._loss(logits, self._table[codes.long()].movedim(-1, 1))
         self._optimiser.zero_grad(set_to_none=True)
@@ -91,12 +89,6 @@ class Learner:
                 self._average, self.network, min(self._preset.ema, number / (number + 10))
             )
         return StepLoss(loss.detach().float(), gradient.detach().float())
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision, where the settings and the device say so."""
-        if self._dtype is None:
-            return nullcontext()
-        return torch.autocast(self._device.kind, self._dtype)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""
@@ -115,6 +107,18 @@ class Learner:
         self._optimiser.load_state_dict(state["optimiser"])
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
+
+
+def as_set(device: Device, preset: Preset) -> Device:
+    """The device with the precision that the settings ask for, its own for ``auto``."""
+    return device if preset.precision == "auto" else replace(device, precision=preset.precision)
+
+
+def autocast(device: Device) -> AbstractContextManager[Any]:
+    """Arithmetic in the device's precision."""
+    if device.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.kind, getattr(torch, device.precision))
 
 
 def out_of_memory(error: BaseException, preset: Preset, device: Device) -> ResourceError | None:

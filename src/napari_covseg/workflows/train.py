@@ -94,7 +94,7 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
         folder=request.output,
         identity=identity,
         cases=measured,
-        predict=case_predictor(preset, recipe, device),
+        predict=case_predictor(preset, recipe, device, warnings),
         publish=card.publish,
         parallel=parallel,
         tensorboard=request.tensorboard,
