@@ -25,6 +25,7 @@ from napari_covseg.training.logs import read_rows
 from napari_covseg.training.losses import partial_label_loss
 from napari_covseg.training.parallel import Alone
 from napari_covseg.training.schedules import Preset
+from napari_covseg.training.state import read_state, write_state
 
 CPU = Device("cpu", "CPU")
 SHORT = Preset(
@@ -239,6 +240,56 @@ def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
         assert len(list(folder.glob(".*.tmp"))) == left
         steps.close()
         engine_state(tmp_path).unlink(missing_ok=True)
+
+
+class TwoCards:
+    """A process of two, each with a card whose generator's state is the process's number."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.size = rank, 2
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        return network
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def mean(self, value: float) -> float:
+        return value
+
+    def gather(self, item):
+        return [{**item, "random_cuda": torch.tensor([rank])} for rank in (0, 1)]
+
+    def agree(self, item):
+        return item
+
+
+def test_each_process_goes_on_with_its_own_generator(tmp_path: Path, monkeypatch) -> None:
+    restored: list[int | None] = []
+
+    def restore(device: Device, state: dict) -> None:
+        restored.append(state["random_cuda"].item() if "random_cuda" in state else None)
+
+    monkeypatch.setattr(engine, "set_random_state", restore)
+
+    def resume() -> list[int | None]:
+        restored.clear()
+        for rank in (0, 1):
+            resumed = fit(job(tmp_path, parallel=TwoCards(rank), resume=True))
+            next(resumed)
+            resumed.close()
+        return restored
+
+    steps = fit(job(tmp_path, parallel=TwoCards(0)))
+    # Several processes save at the end of an epoch only.
+    next(step for step in steps if step.validation)
+    steps.close()
+    assert resume() == [0, 1]
+    older = read_state(engine_state(tmp_path))
+    for lane in older["processes"]:
+        del lane["random_cuda"]
+    write_state(engine_state(tmp_path), {**older, "random_cuda": torch.tensor([5])})
+    assert resume() == [5, None]
 
 
 def test_threads_do_not_change_the_batches(tmp_path: Path) -> None:

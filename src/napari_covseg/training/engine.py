@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from napari_covseg.domain.errors import CovsegError, UsageError
@@ -19,6 +18,7 @@ from napari_covseg.training.learner import Learner, StepLoss, out_of_memory
 from napari_covseg.training.logs import TrainingLog
 from napari_covseg.training.outcome import EpochReport, FitResult, TrainingProgress
 from napari_covseg.training.prefetch import Prefetcher
+from napari_covseg.training.randomness import random_state, set_random_state, source_seed
 from napari_covseg.training.rates import RateRule
 from napari_covseg.training.state import remove_unfinished, write_state
 from napari_covseg.training.validation import Validation, validate
@@ -76,7 +76,7 @@ class _Run:
         self.learner = Learner(job.network, job.loss, self.preset, job.device, self.parallel)
         self.rule = RateRule(self.preset)
         seeds = [
-            _source_seed(self.preset.seed, self.parallel.rank, lane)
+            source_seed(self.preset.seed, self.parallel.rank, lane)
             for lane in range(max(1, self.preset.workers))
         ]
         self.batches = Prefetcher(
@@ -260,7 +260,7 @@ class _Run:
         """Write the state; every process must call it."""
         self._read_losses()
         lanes = self.parallel.gather(
-            {"batches": self.batches.state_dict(), "random": torch.get_rng_state()}
+            {"batches": self.batches.state_dict(), **random_state(self.job.device)}
         )
         if self.parallel.rank == 0:
             content = {
@@ -274,8 +274,6 @@ class _Run:
                 "reports": [one and one.to_dict() for one in (self.best, self.last)],
                 "stopped": self.stopped,
             }
-            if self.job.device.kind == "cuda":
-                content["random_cuda"] = torch.cuda.get_rng_state(self.job.device.name)
             path = self.job.folder / STATE
             if self.log is not None:
                 self.log.flush()
@@ -295,10 +293,12 @@ class _Run:
             )
         self.learner.load_state_dict(state["learner"])
         self.rule.load_state_dict(state["rule"])
-        self.batches.load_state_dict(lanes[self.parallel.rank]["batches"])
-        torch.set_rng_state(lanes[self.parallel.rank]["random"])
-        if self.job.device.kind == "cuda" and "random_cuda" in state:
-            torch.cuda.set_rng_state(state["random_cuda"], self.job.device.name)
+        mine = lanes[self.parallel.rank]
+        if self.parallel.rank == 0 and "random_cuda" in state:
+            # Earlier versions kept the first process's only; no other may draw the same numbers.
+            mine = {"random_cuda": state["random_cuda"], **mine}
+        self.batches.load_state_dict(mine["batches"])
+        set_random_state(self.job.device, mine)
         self.step, self.epoch, self.in_epoch = state["counts"]
         self.loss_sum, self.spent_s, self.waited_s, self.rate = state["sums"]
         # Not in the states of earlier versions, which counted the time of measuring too.
@@ -336,11 +336,6 @@ class _Run:
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _source_seed(seed: int, rank: int, lane: int) -> int:
-    """A number of its own for every source, whatever the seed: sums of the three would repeat."""
-    return int(np.random.SeedSequence([seed, rank, lane]).generate_state(1)[0])
 
 
 def _gpu_percent(device: Device) -> float | None:
