@@ -54,7 +54,7 @@ def read_dicom(
     """
     path = Path(path)
     with open_members(path) as members, quiet_pydicom():
-        found, notes = _scan(members, path.name)
+        found, notes = scan_series(members, path.name)
         chosen = _choose(found, series, path.name)
         try:
             volume = read_series(chosen, path.name, window)
@@ -74,12 +74,18 @@ def list_series(path: str | Path) -> list[SeriesInfo]:
     """
     path = Path(path)
     with open_members(path) as members, quiet_pydicom():
-        found, _ = _scan(members, path.name)
+        found, _ = scan_series(members, path.name)
     return [series.info for series in found]
 
 
-def _scan(members: list[Member], name: str) -> tuple[list[Series], tuple[str, ...]]:
-    """The series among files, and notes on files that could not be read."""
+def scan_series(members: list[Member], name: str) -> tuple[list[Series], tuple[str, ...]]:
+    """The series among files, the one to read first, and notes on files that could not be read.
+
+    Raises
+    ------
+    InputError
+        If there is no DICOM image.
+    """
     frames: list[Frame] = []
     damaged: list[tuple[str, str]] = []
     forbidden: list[str] = []

@@ -146,8 +146,8 @@ def _starts_with_element(head: bytes) -> bool:
 
 
 class _Quiet:
-    """Silence of pydicom, which is of the whole process: the first in starts it, the last out ends
-    it, so that threads that read at once neither break it nor leave it behind.
+    """Silence of pydicom and highdicom, which is of the whole process: the first in starts it, the
+    last out ends it, so that threads that read at once neither break it nor leave it behind.
     """
 
     def __init__(self) -> None:
@@ -158,11 +158,12 @@ class _Quiet:
     def enter(self) -> None:
         with self._lock:
             if not self._users:
-                logger = logging.getLogger("pydicom")
-                self._silence.callback(logger.setLevel, logger.level)
+                for name in ("pydicom", "highdicom"):
+                    logger = logging.getLogger(name)
+                    self._silence.callback(logger.setLevel, logger.level)
+                    logger.setLevel(logging.CRITICAL)
                 self._silence.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
-                logger.setLevel(logging.CRITICAL)
             self._users += 1
 
     def leave(self) -> None:
@@ -177,7 +178,7 @@ _QUIET = _Quiet()
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's remarks on sloppy files off the screen: they may quote the header."""
+    """Keep remarks of pydicom and highdicom on sloppy files off the screen: they may quote them."""
     _QUIET.enter()
     try:
         yield

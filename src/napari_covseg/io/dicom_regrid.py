@@ -87,26 +87,50 @@ class Regridded:
     spacing_mm: float
 
 
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """The regular grid that slices are resampled onto, and where each slice lies on it.
+
+    ``start`` is the grid's first pixel ``(x, y)`` counted from slice 0's, ``moves`` ``(n, 2)`` how
+    many pixels each slice lies from there (not negative, whole where no interpolation is needed),
+    ``shape`` the grid's ``(rows, columns)``.
+    """
+
+    start: NDArray[np.float64]
+    moves: NDArray[np.float64]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, where: Stacking, rows: int, columns: int) -> Canvas:
+        """The smallest grid that holds all slices of ``rows`` and ``columns``."""
+        dy, dx = where.pixel_mm
+        pixels = where.offsets_mm / np.array([dx, dy])
+        start = np.floor(pixels.min(axis=0) + _EXACT)
+        moves = np.where(np.abs(pixels - np.rint(pixels)) < _EXACT, np.rint(pixels), pixels) - start
+        widen = np.ceil(moves.max(axis=0)).astype(int)
+        return cls(start, moves, (rows + int(widen[1]), columns + int(widen[0])))
+
+    def start_mm(self, where: Stacking) -> tuple[float, float]:
+        """The grid's first voxel's in-plane offset ``(x, y)`` from slice 0's."""
+        dy, dx = where.pixel_mm
+        return float(self.start[0] * dx), float(self.start[1] * dy)
+
+
 def regrid(values: NDArray, where: Stacking) -> Regridded:
     """Resample ``(n, rows, columns)`` HU slices, n of at least 2, onto a regular grid.
 
     The grid is widened to hold all slices; what none covers is air. The data type is kept.
     """
-    dy, dx = where.pixel_mm
-    pixels = where.offsets_mm / np.array([dx, dy])
-    start = np.floor(pixels.min(axis=0) + _EXACT)
-    moves = np.where(np.abs(pixels - np.rint(pixels)) < _EXACT, np.rint(pixels), pixels) - start
-    widen = np.ceil(moves.max(axis=0)).astype(int)
-    shape = (values.shape[1] + int(widen[1]), values.shape[2] + int(widen[0]))
+    canvas = Canvas.of(where, values.shape[1], values.shape[2])
     heights = where.even_heights_mm
-    result = np.empty((len(heights), *shape), dtype=values.dtype)
+    result = np.empty((len(heights), *canvas.shape), dtype=values.dtype)
     placed: dict[int, NDArray[np.float32]] = {}
 
     def slice_in_place(i: int) -> NDArray[np.float32]:
         if i not in placed:
             for old in [key for key in placed if key < i - 1]:
                 del placed[old]
-            placed[i] = _place(values[i], moves[i], shape)
+            placed[i] = _place(values[i], canvas.moves[i], canvas.shape)
         return placed[i]
 
     for k, height in enumerate(heights):
@@ -117,8 +141,41 @@ def regrid(values: NDArray, where: Stacking) -> Regridded:
         weight = float(np.clip(weight, 0.0, 1.0))
         blend = _blend(slice_in_place, lower, weight)
         result[k] = np.rint(blend) if values.dtype.kind == "i" else blend
-    spacing = float(heights[1] - heights[0])
-    return Regridded(result, (float(start[0] * dx), float(start[1] * dy)), spacing)
+    return Regridded(result, canvas.start_mm(where), float(heights[1] - heights[0]))
+
+
+def put_back(labels: NDArray, where: Stacking, rows: int, columns: int) -> NDArray:
+    """Labels on the grid of `regrid` taken to the slices it was made of.
+
+    ``labels`` is ``(len(where.even_heights_mm), *Canvas.shape)``, the result
+    ``(n, rows, columns)``: every pixel takes the label of the grid's voxel nearest to its centre.
+    """
+    canvas = Canvas.of(where, rows, columns)
+    result = np.empty((len(where.heights_mm), rows, columns), labels.dtype)
+    for i, k in enumerate(_nearest(where.even_heights_mm, where.heights_mm)):
+        x, y = np.rint(canvas.moves[i]).astype(int)
+        result[i] = labels[k, y : y + rows, x : x + columns]
+    return result
+
+
+def spread_out(labels: NDArray, where: Stacking) -> NDArray:
+    """Labels of slices ``(n, rows, columns)`` on the grid of `regrid`: each from the nearest slice.
+
+    The way back of `put_back`; what no slice covers is 0.
+    """
+    rows, columns = labels.shape[1:]
+    canvas = Canvas.of(where, rows, columns)
+    heights = where.even_heights_mm
+    result = np.zeros((len(heights), *canvas.shape), labels.dtype)
+    for k, i in enumerate(_nearest(where.heights_mm, heights)):
+        x, y = np.rint(canvas.moves[i]).astype(int)
+        result[k, y : y + rows, x : x + columns] = labels[i]
+    return result
+
+
+def _nearest(places: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The index of the place nearest to each wanted one."""
+    return np.asarray(np.abs(wanted[:, None] - places[None, :]).argmin(axis=1))
 
 
 def _blend(

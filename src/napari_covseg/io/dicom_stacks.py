@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.io.dicom_header import Frame
+from napari_covseg.io.dicom_values import Vector
 
 SAME_POSITION_MM = 0.01
 LARGE_GAP_MM = 25.0
@@ -35,14 +37,21 @@ def stacks(frames: list[Frame]) -> tuple[list[list[Frame]], int]:
     return found, copies
 
 
-def normal_of(frame: Frame) -> NDArray[np.float64]:
+class Oriented(Protocol):
+    """What has row and column cosines."""
+
+    @property
+    def orientation(self) -> Vector | None: ...  # noqa: D102
+
+
+def normal_of(frame: Oriented) -> NDArray[np.float64]:
     """Unit normal of a slice with an orientation: row cosines cross column cosines."""
     row, column = axes_of(frame)
     normal = np.cross(row, column)
     return np.asarray(normal / np.linalg.norm(normal))
 
 
-def axes_of(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def axes_of(frame: Oriented) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Unit vectors along a row (columns' index) and along a column, LPS."""
     cosines = np.array(frame.orientation, dtype=np.float64)
     row, column = cosines[:3], cosines[3:]

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Affine, Reorientation
 from napari_covseg.domain.volume import CTVolume
-from napari_covseg.io.dicom_header import Frame
+from napari_covseg.io.dicom_grid import ASSUMED_SPACING_MM, grid_of, stacking_of
 from napari_covseg.io.dicom_pixels import Voxels, read_hounsfield
 from napari_covseg.io.dicom_regrid import Stacking, regrid
 from napari_covseg.io.dicom_series import Series
-from napari_covseg.io.dicom_stacks import axes_of, normal_of
 from napari_covseg.io.hounsfield import AIR_HU, to_hounsfield
 from napari_covseg.io.raw import native_geometry, to_canonical
 
-ASSUMED_SPACING_MM = 1.0
 _COARSE_STEP_HU = 8.0
 _SURE_PIXELS = 4096
 _SPARSE = 2.0
@@ -62,7 +60,7 @@ def read_series(series: Series, name: str, window: tuple[float, float] | None = 
 
 def _check_spread(series: Series, name: str) -> None:
     """Refuse slices that lie beside one another, before a grid is made to hold them all."""
-    image, where = series.image, _stacking(series.frames)
+    image, where = series.image, stacking_of(series.frames)
     field_mm = max(image.rows * where.pixel_mm[0], image.columns * where.pixel_mm[1])
     spread_mm = float(np.ptp(where.offsets_mm, axis=0).max())
     if spread_mm > _MOST_SPREAD * field_mm:
@@ -131,45 +129,11 @@ def _tilt_of(series: Series) -> float:
 
 def _on_true_grid(series: Series, values: Voxels) -> tuple[NDArray, Affine, tuple[str, ...]]:
     """The voxels on a regular grid with its affine, resampled if the slices are not on one."""
-    frames = series.frames
-    first = frames[0]
-    dy, dx = first.spacing or (1.0, 1.0)
-    row, column = axes_of(first)
-    if len(frames) == 1:
-        across = first.thickness or ASSUMED_SPACING_MM
-        return values, _affine(first, (dx, dy, across), series.normal), ()
-    where = _stacking(frames)
-    if where.is_even and where.is_straight:
-        across = float(where.heights_mm[-1] - where.heights_mm[0]) / (len(frames) - 1)
-        return values, _affine(first, (dx, dy, across), series.normal), ()
-    resampled = regrid(values, where)
-    affine = _affine(first, (dx, dy, resampled.spacing_mm), series.normal)
-    affine[:3, 3] += row * resampled.start_mm[0] + column * resampled.start_mm[1]
-    return resampled.values, affine, _resampling_notes(where, values.shape, resampled.values.shape)
-
-
-def _stacking(frames: tuple[Frame, ...]) -> Stacking:
-    row, column = axes_of(frames[0])
-    positions = np.array([frame.position for frame in frames], dtype=np.float64)
-    offsets = positions - positions[0]
-    dy, dx = frames[0].spacing or (1.0, 1.0)
-    return Stacking(
-        np.stack([offsets @ row, offsets @ column], axis=1),
-        offsets @ normal_of(frames[0]),
-        (dy, dx),
-    )
-
-
-def _affine(
-    first: Frame, spacing_xyz: tuple[float, float, float], normal: NDArray[np.float64]
-) -> Affine:
-    affine = np.eye(4)
-    row, column = axes_of(first)
-    affine[:3, 0] = row * spacing_xyz[0]
-    affine[:3, 1] = column * spacing_xyz[1]
-    affine[:3, 2] = normal * spacing_xyz[2]
-    affine[:3, 3] = first.position
-    return affine
+    grid = grid_of(series.frames)
+    if grid.stacking is None:
+        return values, grid.affine, ()
+    resampled = regrid(values, grid.stacking).values
+    return resampled, grid.affine, _resampling_notes(grid.stacking, values.shape, resampled.shape)
 
 
 def _resampling_notes(
