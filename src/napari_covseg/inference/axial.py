@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
+from napari_covseg.inference.decide import decide
 from napari_covseg.inference.frame import Frame, plan_frame
 from napari_covseg.inference.runner import (
     FAILURES,
@@ -117,10 +118,4 @@ def to_classes(share: torch.Tensor, native: tuple[int, int]) -> torch.Tensor:
     """``(n, 4, h, w)`` probabilities to uint8 ``(n, y, x)``; only these leave the device."""
     if tuple(share.shape[-2:]) != native:
         share = F.interpolate(share, native, mode="bilinear", align_corners=False)
-    best, classes = share[:, 0], torch.zeros_like(share[:, 0], dtype=torch.uint8)
-    # Comparing planes is several times faster on a CPU than argmax over a strided axis.
-    for index in range(1, share.shape[1]):
-        higher = share[:, index] > best
-        classes.masked_fill_(higher, index)
-        best = torch.maximum(best, share[:, index])
-    return classes
+    return decide(share)

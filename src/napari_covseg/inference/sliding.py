@@ -236,15 +236,21 @@ class _Sums:
 def _to_classes(
     probabilities: NDArray[np.floating], recipe: VolumeRecipe, prepared: Prepared
 ) -> Steps[NDArray[np.uint8]]:
-    """The most probable class in the original grid; one class at a time, to save memory."""
-    count = len(probabilities)
-    best = recipe.restore(probabilities[0], prepared)
-    classes = np.zeros(best.shape, np.uint8)
-    for index in range(1, count):
-        yield Progress(index, count, "bringing the result to the grid of the volume")
-        share = recipe.restore(probabilities[index], prepared)
-        classes[share > best] = index
-        np.maximum(best, share, out=best)
+    """`decide` in the original grid, of two volumes of floats at a time, to save memory."""
+    background, lung, ggo, consolidation = probabilities
+    message = "bringing the result to the grid of the volume"
+    best = recipe.restore(background, prepared)
+    yield Progress(1, 4, message)
+    share = recipe.restore(lung, prepared)
+    classes = (share > best).astype(np.uint8)
+    np.maximum(best, share, out=best)
+    yield Progress(2, 4, message)
+    share = recipe.restore(ggo.astype(np.float32) + consolidation, prepared)
+    lesion = share > best
+    classes[lesion] = NetworkClass.GGO
+    yield Progress(3, 4, message)
+    share = recipe.restore(consolidation.astype(np.float32) - ggo, prepared)
+    classes[lesion & (share > 0)] = NetworkClass.CONSOLIDATION
     return classes
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.inference.decide import decide
 from napari_covseg.inference.runner import start
 from napari_covseg.inference.sliding import PatchRunner, Window, slide
 from napari_covseg.models.checkpoint import Model
@@ -58,8 +59,9 @@ def _by_slices(
         some = torch.from_numpy(grey[first : first + step].astype(np.float32))[:, None]
         images = functional.pad(some / 127.5 - 1, (0, right, 0, below), value=-1.0)
         with torch.inference_mode(), autocast(device):
-            best = network(images.to(device.name)).argmax(dim=1)
-        classes[first : first + step] = best[:, :height, :width].cpu().numpy()
+            share = network(images.to(device.name)).float().softmax(dim=1)
+            best = decide(share[..., :height, :width])
+        classes[first : first + step] = best.cpu().numpy()
     return classes
 
 
@@ -77,5 +79,4 @@ def _by_patches(
     probabilities, _ = yield from slide(case.image.astype(np.float32), runner, notes)
     told = (f"measuring an epoch: {note}" for note in notes)
     warnings += [note for note in told if note not in warnings]
-    classes: NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
-    return classes
+    return decide(torch.from_numpy(probabilities)[None])[0].numpy()
