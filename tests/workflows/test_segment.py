@@ -73,6 +73,23 @@ def test_phantom_is_segmented_with_sides(oracle, phantom):
     assert result.measurements.both.ggo_ml == pytest.approx(phantom.volumes_ml[Label.GGO])
 
 
+def test_a_model_that_cannot_tell_lesions_apart_marks_infection(oracle, phantom, monkeypatch):
+    told = run_to_end(segment(phantom.volume, CPU))
+    monkeypatch.setattr(
+        zoo, "load", lambda name: replace(oracle, card={"tells_lesions_apart": False})
+    )
+    oracle.network.done = 0
+    found = run_to_end(segment(phantom.volume, CPU))
+    lesions = np.isin(told.labels.labels, (Label.GGO, Label.CONSOLIDATION))
+    assert set(np.unique(found.labels.labels)) == {0, 1, 2, Label.INFECTION}
+    assert np.array_equal(found.labels.labels == Label.INFECTION, lesions)
+    both, before = found.measurements.both, told.measurements.both
+    assert (both.ggo_ml, both.consolidation_ml) == (0, 0)
+    assert both.lesions_percent == before.lesions_percent > 0
+    assert "do not say which lesions are GGO" in " ".join(found.warnings)
+    assert not any("GGO" in warning for warning in told.warnings)
+
+
 def test_provenance_names_everything_and_no_patient(oracle, phantom):
     result = run_to_end(segment(phantom.volume, CPU))
     about = result.provenance

@@ -46,6 +46,11 @@ class Model:
     recipe: Recipe
     card: Mapping[str, Any]
 
+    @property
+    def tells_lesions_apart(self) -> bool:
+        """Whether its training data said of any lesion that it is GGO or consolidation."""
+        return bool(self.card.get("tells_lesions_apart", True))
+
 
 def read_checkpoint(card_path: Path) -> Model:
     """Read the model whose card is ``card_path``.
@@ -97,7 +102,8 @@ def write_checkpoint(
     """Write the weights as safetensors, and the card; ``about`` adds fields to the card.
 
     ``about["version"]`` is needed to read the model again; ``about["patch"]``, ``(z, y, x)`` in
-    voxels, is what a network on volumes is run on. The weights come first and each file replaces
+    voxels, is what a network on volumes is run on; ``about["tells_lesions_apart"]`` false makes
+    every lesion it finds an infection of unknown class. The weights come first and each file replaces
     its older self in one step, so that a card never stands beside weights that are half written.
     Returns the card's path.
 

@@ -22,6 +22,7 @@ from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.inference.postprocess import postprocess
 from napari_covseg.inference.predictor import predict
+from napari_covseg.inference.unnamed import unname_lesions
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.labels import read_labels
 from napari_covseg.io.nnunet import RawCase, read_datasets
@@ -233,8 +234,11 @@ def _predicted(
 ) -> Steps[NDArray[np.uint8]]:
     prediction = yield from predict(volume, model, device)
     if whole_pipeline:
-        return (yield from postprocess(prediction.classes, volume))
-    return _LABEL_OF_CLASS[prediction.classes]
+        labels = yield from postprocess(prediction.classes, volume)
+    else:
+        labels = _LABEL_OF_CLASS[prediction.classes]
+    unname_lesions(labels, model)
+    return labels
 
 
 def _main() -> int:

@@ -70,6 +70,7 @@ def segment(volume: CTVolume, settings: SegmentSettings | None = None) -> Steps[
         from napari_covseg.inference.plausibility import check
         from napari_covseg.inference.postprocess import postprocess
         from napari_covseg.inference.predictor import predict
+        from napari_covseg.inference.unnamed import unname_lesions
         from napari_covseg.models.device import choose_device
         from napari_covseg.models.zoo import load
         from napari_covseg.quantify.volumes import measure
@@ -78,10 +79,11 @@ def segment(volume: CTVolume, settings: SegmentSettings | None = None) -> Steps[
         model = load(settings.model)
         prediction = yield from predict(volume, model, device, settings.flips)
         cleaned = yield from postprocess(prediction.classes, volume)
+        unnamed = unname_lesions(cleaned, model)
         labels = LabelMap.like(volume, cleaned)
         yield Progress(0, 1, "measuring")
         measurements = measure(labels)
-        warnings = (*volume.warnings, *prediction.warnings, *check(volume, labels))
+        warnings = (*volume.warnings, *prediction.warnings, *unnamed, *check(volume, labels))
         provenance = _provenance(volume, model, prediction.device, settings)
     return SegmentResult(labels, measurements, warnings, provenance)
 
