@@ -115,15 +115,15 @@ def lesion_sides(labels: LabelMap) -> NDArray[np.uint8]:
     slices = np.flatnonzero(unsided.any(axis=(1, 2)))
     if len(slices) == 0:
         return sides
-    grid, field = _coarse_sides(array, labels.geometry.spacing_mm)
+    grid, field = coarse_sides(labels)
     for z in slices:
         sides[z] = grid.slice_of(field, int(z)) * unsided[z]
     return sides
 
 
-def _coarse_sides(
-    array: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
-) -> tuple[CoarseGrid, NDArray[np.uint8]]:
+def coarse_sides(labels: LabelMap) -> tuple[CoarseGrid, NDArray[np.uint8]]:
+    """The side (1 left, 2 right) of lung near each voxel of a coarse grid; all 0 without lung."""
+    array, spacing_mm = labels.labels, labels.geometry.spacing_mm
     grid = CoarseGrid.of(array.shape, spacing_mm)
     coarse = grid.take(array)
     lung = (coarse > Label.BACKGROUND) & (coarse < Label.IGNORE)
@@ -133,6 +133,8 @@ def _coarse_sides(
         lung = (coarse > Label.BACKGROUND) & (coarse < Label.IGNORE)
     known = np.where(coarse <= Label.RIGHT_LUNG, coarse, np.uint8(0))
     sides = split_sides(lung, grid.spacing_mm, known=known)
+    if not sides.any():
+        return grid, sides
     # Lung so thin that it fell between the samples takes the side of its neighbour.
     nearest = ndimage.distance_transform_edt(
         sides == 0, sampling=grid.spacing_mm, return_distances=False, return_indices=True
