@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def unname_lesions(labels: NDArray[np.uint8], model: Model) -> tuple[str, ...]:
-    """GGO and consolidation become infection, in place, if ``model`` cannot tell; returns a warning.
+    """GGO and consolidation become infection, in place, if ``model`` cannot tell; gives a warning.
 
     Trained on infection alone, a network still has an output for each, and what it puts where is
     chance.

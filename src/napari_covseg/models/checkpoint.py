@@ -103,9 +103,9 @@ def write_checkpoint(
 
     ``about["version"]`` is needed to read the model again; ``about["patch"]``, ``(z, y, x)`` in
     voxels, is what a network on volumes is run on; ``about["tells_lesions_apart"]`` false makes
-    every lesion it finds an infection of unknown class. The weights come first and each file replaces
-    its older self in one step, so that a card never stands beside weights that are half written.
-    Returns the card's path.
+    every lesion it finds an infection of unknown class. The weights come first and each file
+    replaces its older self in one step, so that a card never stands beside weights that are half
+    written. Returns the card's path.
 
     Raises
     ------
