@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from napari_covseg.domain.errors import CovsegError, InputError
-from napari_covseg.domain.labels import Label, label_by_name
+from napari_covseg.domain.errors import CovsegError
+from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
-from napari_covseg.io.dicom_seg import is_dicom_seg, label_of_segment
+from napari_covseg.io.dicom_seg import is_dicom_seg
 from napari_covseg.io.hounsfield import rescale
 from napari_covseg.io.inputs import LABEL_ENDINGS, LABEL_FOLDERS, VOLUME_SUFFIXES, case_name
 from napari_covseg.io.label_schemes import apply_label_map, dataset_label_map
-from napari_covseg.io.raw import RawImage
 from napari_covseg.io.read import read_raw
+from napari_covseg.io.slicer_seg import is_slicer_seg, read_slicer_seg
 from napari_covseg.io.sniff import Kind, head_of, readable, sniff
 
 _TEXT_8BIT = re.compile(
@@ -49,12 +50,14 @@ def read_labels(path: str | Path, *, label_map: Mapping[int, Label] | None = Non
 
         return read_dicom_seg(path, label_map)
     with readable(path):
+        if kind is Kind.NRRD and is_slicer_seg(path):
+            return replace(read_slicer_seg(path, label_map=label_map), case=label_case_name(path))
         raw = read_raw(path, kind)
         values = raw.values
         if (raw.slope, raw.inter) != (1.0, 0.0):
             values = rescale(values, raw.slope, raw.inter)
         if label_map is None:
-            label_map = _segment_labels(raw, path.name) or dataset_label_map(path)
+            label_map = dataset_label_map(path)
         labels, notes = apply_label_map(values, label_map, path.name)
     warnings = (*raw.warnings, *notes)
     if not raw.geometry.orthogonal:
@@ -106,32 +109,3 @@ def label_case_name(path: str | Path) -> str:
     for ending in LABEL_ENDINGS:
         name = name.removesuffix(ending) or name
     return name.removesuffix("_0000") or name
-
-
-def _segment_labels(raw: RawImage, name: str) -> dict[int, Label] | None:
-    """The scheme that a ``.seg.nrrd`` (3D Slicer) states by its segments' names, if any."""
-    mapping: dict[int, Label] = {}
-    unknown: list[str] = []
-    for key, title in raw.fields.items():
-        found = re.fullmatch(r"segment(\d+)_name", key)
-        value = raw.fields.get(f"segment{found[1]}_labelvalue", "") if found else ""
-        if not value.isdecimal():
-            continue
-        label = _label_of(title)
-        if label is None:
-            unknown.append(f"{value} {title!r}")
-        else:
-            mapping[int(value)] = label
-    if unknown:
-        raise InputError(
-            f"{name}: not all segments are lungs or lesions: {', '.join(unknown)}; say what they "
-            "are with --label-map NAME=ID, such as ggo=1,background=2"
-        )
-    return mapping or None
-
-
-def _label_of(title: str) -> Label | None:
-    try:
-        return label_by_name(title)
-    except KeyError:
-        return label_of_segment((title,))

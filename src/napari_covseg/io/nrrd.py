@@ -76,6 +76,34 @@ def read_nrrd(path: Path) -> RawImage:
     return RawImage(turned, canonical, to_native, "NRRD", fields=fields)
 
 
+def read_nrrd_layers(path: Path) -> list[RawImage]:
+    """As `read_nrrd`, one image for each layer that overlapping segments of 3D Slicer need.
+
+    Layers are the entries of a first axis of kind ``list``; a file without one has one layer.
+
+    Raises
+    ------
+    InputError
+        As `read_nrrd`.
+    """
+    with readable(path):
+        fields, end = _fields(path)
+        kinds = fields.get("kinds", "").split()
+        sizes = fields["sizes"].split()
+        if len(sizes) != 4 or kinds[:1] != ["list"] or sizes[0] == "1":
+            return [read_nrrd(path)]
+        counts = [int(size) for size in numbers(path.name, fields["sizes"], whole=True)]
+        vectors = re.findall(r"none|\([^)]*\)", fields.get("space directions", ""))
+        shape = three_sizes(path.name, counts[1:])
+        grid = native_geometry(path.name, shape, _affine(path.name, fields, vectors[1:]))
+        values = _voxels(path, fields, (*grid.shape, counts[0]), end)
+    layers = []
+    for number in range(counts[0]):
+        turned, canonical, to_native = to_canonical(values[..., number], grid)
+        layers.append(RawImage(turned, canonical, to_native, "NRRD", fields=fields))
+    return layers
+
+
 def _fields(path: Path) -> tuple[dict[str, str], int]:
     """Every field and key by its name, and where the header ends."""
     with path.open("rb") as file:
@@ -122,9 +150,7 @@ def _affine(name: str, fields: Mapping[str, str], vectors: list[str]) -> Affine:
     return np.asarray(np.diag([*turn, 1.0]) @ affine)
 
 
-def _voxels(
-    path: Path, fields: Mapping[str, str], shape: tuple[int, int, int], end: int
-) -> NDArray:
+def _voxels(path: Path, fields: Mapping[str, str], shape: tuple[int, ...], end: int) -> NDArray:
     name = path.name
     dtype = _dtype(name, fields)
     encoding = fields.get("encoding", "raw").lower()

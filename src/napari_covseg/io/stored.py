@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
-from napari_covseg.domain.geometry import Shape
 
 _CHUNK = 2**20
 _MOST_AFTER = 2**28
@@ -82,8 +81,10 @@ def fill(source: Source, view: memoryview) -> int:
     return done
 
 
-def read_voxels(source: Source, name: str, shape: Shape, dtype: np.dtype) -> NDArray:
+def read_voxels(source: Source, name: str, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
     """A ``(z, y, x)`` array in native byte order; the source stands where the voxels begin.
+
+    A further axis, the fastest in the file, comes last.
 
     Raises
     ------
