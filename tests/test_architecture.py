@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 GUI = ("napari", "qtpy", "magicgui", "superqt", "PySide6", "PySide2", "PyQt6", "PyQt5", "vispy")
-ROOMS_WITHOUT_TORCH = ("domain", "io", "preprocess", "metrics", "quantify", "editing", "reports")
+ROOMS_WITHOUT_TORCH = (
+    *("domain", "io", "preprocess", "metrics", "quantify", "editing", "cases", "reports"),
+)
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys

@@ -17,17 +17,20 @@ END = "<!-- end of what is generated -->\n"
 
 
 def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parser of each verb."""
+    """The parser of each verb; a verb's own verbs follow it, as ``dataset add``."""
+    found: dict[str, argparse.ArgumentParser] = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    raise LookupError("the parser has no verbs")
+            for name, verb in action.choices.items():
+                found[name] = verb
+                found |= {f"{name} {inner}": one for inner, one in verbs(verb).items()}
+    return found
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
     """How each argument is written, and what it means; ``--help`` is left out."""
     for action in parser._actions:
-        if isinstance(action, argparse._HelpAction):
+        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
             continue
         names = ", ".join(action.option_strings)
         written = " ".join(part for part in (names, _values(action)) if part)
@@ -76,7 +79,8 @@ def reference() -> str:
     lines: list[str] = []
     for name, parser in verbs(build_parser()).items():
         lines += [f"## covseg {name}", "", _plain(parser.description or ""), ""]
-        lines += [*_table(("argument", "meaning"), options(parser)), ""]
+        if any(options(parser)):
+            lines += [*_table(("argument", "meaning"), options(parser)), ""]
     lines += ["## Exit codes", "", *_table(("code", "meaning"), _exit_codes()), ""]
     return "\n".join(lines)
 

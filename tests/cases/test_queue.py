@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from threading import Barrier, Thread
 
+import numpy as np
 import pytest
 from small_stores import MODEL, corrected, names, new_store, predicted
 
@@ -93,6 +94,9 @@ def test_scores_by_model(store):
     assert store.scores("b" * 64)["case_0002"].value == 0.7
     with pytest.raises(InputError, match="no such case"):
         store.record_scores([Score("case_0009", MODEL, 0.5)])
+    with pytest.raises(InputError, match="case_0001: its score is not a number"):
+        store.record_scores([Score("case_0002", MODEL, 1.0), Score("case_0001", MODEL, np.nan)])
+    assert store.scores(MODEL) == {}, "all or none"
 
 
 def test_next_follows_the_scores_of_the_model_asked_for(store):

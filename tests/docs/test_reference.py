@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_covseg.cli.main import VERBS, main
+from napari_covseg.cli.main import VERBS, build_parser, main
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "cli.md"
@@ -22,10 +22,19 @@ def test_a_page_out_of_date_is_noticed() -> None:
     assert TOOL["rebuilt"](text.replace("`--output DIR`", "`--out DIR`")) == text
 
 
-@pytest.mark.parametrize("verb", VERBS)
+ALL_VERBS = tuple(TOOL["verbs"](build_parser()))
+GROUPS = {name.split()[0] for name in ALL_VERBS if " " in name}
+
+
+def test_verbs_of_verbs_are_on_the_page_too() -> None:
+    assert set(VERBS) < set(ALL_VERBS)
+    assert "dataset add" in ALL_VERBS
+
+
+@pytest.mark.parametrize("verb", [name for name in ALL_VERBS if name not in GROUPS])
 def test_every_option_of_help_is_on_the_page(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main([verb, "--help"])
+        main([*verb.split(), "--help"])
     words = capsys.readouterr().out.replace("[", " ").replace("]", " ").replace(",", " ").split()
     flags = {word for word in words if word.startswith("--")} - {"--help"}
     _, rest = PAGE.read_text(encoding="utf-8").split(f"## covseg {verb}\n")

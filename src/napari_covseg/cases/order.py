@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
@@ -14,6 +15,7 @@ from napari_covseg.cases.queue import Candidate, Order, ordered
 from napari_covseg.cases.records import CaseRecord, CaseTaken, Score, State
 from napari_covseg.cases.rows import case_records, find_case, now
 from napari_covseg.cases.schema import CaseRow, ClaimRow, ScoreRow, VersionRow
+from napari_covseg.domain.errors import InputError
 
 TO_ANNOTATE = (State.NEW, State.PREDICTED, State.IN_WORK)
 TO_REVIEW = (State.CORRECTED,)
@@ -29,12 +31,14 @@ class Queue(StoreBase):
         Raises
         ------
         InputError
-            If there is no such case.
+            If there is no such case, or a value is not a finite number.
         ResourceError
             If the store may not be written to.
         """
         with self._db.write() as session:
             for score in scores:
+                if not all(map(math.isfinite, (score.value, *score.features))):
+                    raise InputError(f"{score.case}: its score is not a number; compute it again")
                 session.merge(
                     ScoreRow(
                         case_id=find_case(session, score.case).id,
