@@ -233,6 +233,39 @@ def test_splits_are_by_patient(data: Path, tmp_path: Path) -> None:
         split_by_fold(datasets, 4, 3, file, seed=0)
 
 
+def test_a_training_starts_from_a_model(trained: TrainResult, data: Path, tmp_path: Path) -> None:
+    start = str(trained.model)
+    slow = replace(TINY, epochs=1, batches=1, learning_rate=1e-9)
+    done = run_to_end(train(request(data, tmp_path / "out", preset=slow, start=start)))
+    assert done.fit.last.validation.figures["lung"].mean == pytest.approx(
+        trained.fit.last.validation.figures["lung"].mean, abs=0.02
+    )
+    before, after = load(trained.model), load(done.model)
+    assert after.card["training"]["start_sha256"] == before.sha256
+    assert before.card["training"]["start_sha256"] is None
+    pairs = zip(before.network.parameters(), after.network.parameters(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in pairs)
+    other = request(data, tmp_path / "out", preset=slow, resume=True)
+    with pytest.raises(UsageError, match="start was "):
+        run_to_end(train(other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network_arguments": {"channels": [8, 8]}}, "its network_arguments is"),
+        ({"spacing_mm": (6.0,)}, "its recipe is"),
+        ({"network": "attention_unet2d", "network_arguments": {}}, "its network is unet2d"),
+    ],
+)
+def test_another_kind_of_model_is_no_start(
+    trained: TrainResult, data: Path, tmp_path: Path, changes, words: str
+) -> None:
+    asked = request(data, tmp_path / "out", preset=replace(TINY, **changes))
+    with pytest.raises(UsageError, match=words):
+        run_to_end(train(replace(asked, start=str(trained.model))))
+
+
 def test_a_request_crosses_processes(data: Path, tmp_path: Path) -> None:
     one = request(data, tmp_path, patients=tmp_path / "p.csv", preset=TINY_3D)
     assert TrainRequest.from_dict(json.loads(json.dumps(one.to_dict()))) == one

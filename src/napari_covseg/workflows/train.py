@@ -8,6 +8,7 @@ a folder of its own. The folder holds the model (``NAME.json`` and ``NAME.safete
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,10 +23,11 @@ from napari_covseg.domain.labels import NetworkClass
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import RawCase, RawDataset, read_datasets
-from napari_covseg.models.checkpoint import write_checkpoint
+from napari_covseg.models.checkpoint import Model, write_checkpoint
 from napari_covseg.models.device import Device, choose_device
 from napari_covseg.models.networks import build, entry
 from napari_covseg.models.unet_lite import UNetLite
+from napari_covseg.models.zoo import load
 from napari_covseg.training.augment_volume import VolumeAugmentation
 from napari_covseg.training.cache import content_key
 from napari_covseg.training.case_prediction import case_predictor
@@ -69,12 +71,14 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
     """
     preset = request.preset
     parallel, device = _where(request)
-    network, loss = _network_and_loss(preset)
+    start = None if request.start is None else load(request.start)
+    network, loss = _network_and_loss(preset, start)
     datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     fold = checked_split(datasets, Fold(request.train, request.validation))
     chosen = only_cases(datasets, {*fold.train, *fold.validation})
     digest = yield from _data_hash(chosen, request.window)
     identity = {"data": digest, "train": list(fold.train), "validation": list(fold.validation)}
+    identity |= {} if start is None else {"start": start.sha256}
     check_folder(request.output, preset, identity, request.resume)
     recipe = preset.make_recipe()
     cache = request.cache or request.output / CACHE
@@ -137,8 +141,10 @@ def _where(request: TrainRequest) -> tuple[Alone | Together, Device]:
     return parallel, choose_device(parallel.device)
 
 
-def _network_and_loss(preset: Preset) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
-    """With fresh weights; what a wrong setting breaks fails here, before data is read."""
+def _network_and_loss(
+    preset: Preset, start: Model | None
+) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
+    """With the weights to start from; what a wrong setting breaks fails before data is read."""
     found = entry(preset.network)
     if found.dimensions != preset.dimensions:
         raise UsageError(
@@ -151,7 +157,10 @@ def _network_and_loss(preset: Preset) -> tuple[nn.Module, Callable[[Tensor, Tens
     torch.manual_seed(preset.seed)
     network = build(preset.network, **preset.network_arguments)
     _try_patch(network, preset)
-    if preset.pretrained:
+    if start is not None:
+        _check_start(start, preset)
+        network.load_state_dict(start.network.state_dict())
+    elif preset.pretrained:
         if not isinstance(network, UNetLite):
             raise UsageError(
                 f"there are no ImageNet weights for network {preset.network}: "
@@ -159,6 +168,26 @@ def _network_and_loss(preset: Preset) -> tuple[nn.Module, Callable[[Tensor, Tens
             )
         load_encoder(network, imagenet_weights())
     return network, loss
+
+
+def _check_start(start: Model, preset: Preset) -> None:
+    """Whether a model's weights mean the same in the network that the settings describe."""
+    expected = {
+        "network": preset.network,
+        "network_arguments": dict(preset.network_arguments),
+        "recipe": preset.make_recipe().to_dict(),
+    }
+    card = {
+        "network": start.card["architecture"],
+        "network_arguments": dict(start.card["arguments"]),
+        "recipe": start.recipe.to_dict(),
+    }
+    for name, wanted in expected.items():
+        if json.loads(json.dumps(wanted)) != json.loads(json.dumps(card[name])):
+            raise UsageError(
+                f"{start.name}: cannot start from this model, its {name} is {card[name]}, the "
+                f"settings say {wanted}; train with those of the model"
+            )
 
 
 def _try_patch(network: nn.Module, preset: Preset) -> None:
@@ -239,6 +268,7 @@ class _Card:
                 "training_cases": self.identity["train"],
                 "validation_cases": self.identity["validation"],
                 "left_out_patients": list(self.left_out),
+                "start_sha256": self.identity.get("start"),
                 "chosen_by_validation": is_best,
                 **report.to_dict(),
             },

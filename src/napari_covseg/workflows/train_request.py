@@ -44,6 +44,9 @@ class TrainRequest:
         What the label values mean, instead of the names in ``dataset.json``.
     window
         Hounsfield units of black and white, for images that are not in HU.
+    start
+        A model to start from, by its name or folder, in place of fresh weights; it must be of the
+        network, arguments and preparation that the preset says.
     """
 
     data: Path
@@ -59,6 +62,7 @@ class TrainRequest:
     tensorboard: bool = True
     label_map: Mapping[int, Label] | None = None
     window: tuple[float, float] | None = None
+    start: str | None = None
 
     @property
     def model_name(self) -> str:
