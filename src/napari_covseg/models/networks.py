@@ -51,6 +51,33 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
             NetworkEntry("unet2d", "unet2d", "UNet2D", 2, "2D U-Net with strided convolutions"),
             NetworkEntry("unet_lite", "unet_lite", "UNetLite", 2, "EfficientNet-Lite0 U-Net, 2D"),
             NetworkEntry("unet3d", "unet3d", "UNet3D", 3, "standard 3D U-Net of Mueller et al."),
+            NetworkEntry(
+                "qchc_unet3d", "qchc_unet3d", "QCHCUNet3D", 3, "QC-HC U-Net of Zhang et al."
+            ),
+            NetworkEntry(
+                "attention_unet2d",
+                "attention_unet2d",
+                "AttentionUNet2D",
+                2,
+                "U-Net with attention gates of Singh & Krishna",
+            ),
+            NetworkEntry(
+                "efficientnet_unet2d",
+                "efficientnet_unet2d",
+                "EfficientNetUNet2D",
+                2,
+                "U-Net on EfficientNet-B0 to B7, after Singh & Krishna",
+            ),
+            NetworkEntry(
+                "infnet2d", "infnet2d", "InfNet2D", 2, "Inf-Net of Fan et al., Fung et al."
+            ),
+            NetworkEntry(
+                "infnet2d_multi",
+                "infnet2d_multi",
+                "InfNetMulti2D",
+                2,
+                "Inf-Net, and a U-Net that makes classes of what it finds",
+            ),
         )
     }
 )
