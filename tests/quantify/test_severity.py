@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from napari_covseg.quantify.figures import LOBES, TWENTY, Amount, RegionFigures
@@ -47,6 +48,12 @@ def test_twenty_five_points(percent, points):
 )
 def test_halves(percent, points):
     assert half_points(percent) == points
+
+
+def test_numbers_of_numpy_score_alike():
+    for points in (quarter_points, five_points, half_points):
+        for percent in (0.0, 3.0, 30.0, 60.0, 90.0):
+            assert points(np.float64(percent)) == points(percent)
 
 
 def test_scores_sum_their_lobes():

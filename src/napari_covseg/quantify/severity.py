@@ -59,7 +59,8 @@ def half_points(percent: float) -> int:
 
     Yang et al., Radiol Cardiothorac Imaging 2020;2:e200047 (CT severity score).
     """
-    return (percent > 0) + (percent >= 50)
+    # Of numpy's truth values a sum would be an "or".
+    return int(percent > 0) + int(percent >= 50)
 
 
 def lobe_scores(
