@@ -32,6 +32,9 @@ def test_clip_and_grey_levels() -> None:
 def test_zscore_by_the_volume_by_given_numbers_and_of_a_constant() -> None:
     own, _ = ZScore().apply(_volume(1, 2, 3), MM)
     assert np.allclose(own.ravel(), [-(1.5**0.5), 0, 1.5**0.5])
+    volume = np.random.default_rng(0).normal(80, 30, (5, 7, 11)).astype(np.float32)
+    expected = (volume - volume.mean(dtype=float)) / volume.std(dtype=float)
+    assert np.allclose(ZScore().apply(volume.copy(), MM)[0], expected, rtol=1e-6, atol=1e-6)
     fixed, _ = ZScore(100, 50).apply(_volume(0, 100, 200), MM)
     assert fixed.ravel().tolist() == [-2, 0, 2]
     assert ZScore().apply(_volume(7, 7), MM)[0].ravel().tolist() == [0, 0]

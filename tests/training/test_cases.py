@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from napari_covseg.domain.labels import Label, NetworkClass
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.preprocess.recipe import AxialRecipe
+from napari_covseg.preprocess.steps import ClipHU, GreyLevels, Resample, ZScore
 from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 from napari_covseg.training.cases import Recipe, TrainingCase, check_classes, load_cases
 from napari_covseg.training.dataset import NO_LESION
@@ -38,6 +40,25 @@ def test_a_volume_is_prepared_and_its_labels_follow(tmp_path: Path) -> None:
     means = [case.image[case.codes == c].astype(float).mean() for c in (0, Label.LUNG, Label.GGO)]
     assert means[0] < means[1] - 0.5 < means[2] - 1
     assert [(s.done, s.total) for s in steps] == [(0, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.7, 1.58, 1.58), (2.0, 0.7, 0.7)])
+def test_a_volume_is_prepared_in_little_memory(
+    tmp_path: Path, spacing_mm: tuple[float, float, float]
+) -> None:
+    """In volumes of float32: the copy, and what is resampled."""
+    shape = (24, 160, 160)
+    folder = write_dataset(tmp_path / "d", {})
+    write_case(folder, "a", lung_block(shape), np.diag([-0.7, -0.7, 2.0, 1.0]))
+    recipe = VolumeRecipe((ClipHU(), GreyLevels(), Resample(spacing_mm), ZScore()))
+    datasets = read_datasets(folder)
+    run_to_end(load_cases(datasets, recipe, None))
+    tracemalloc.start()
+    (case,) = run_to_end(load_cases(datasets, recipe, None))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2.3 * 4 * np.prod(shape)
+    assert abs(float(case.image.astype(np.float64).mean())) < 1e-3
 
 
 def test_slices_are_grey_levels_at_the_recipes_pixel_size(tmp_path: Path) -> None:

@@ -30,13 +30,13 @@ def resampled_shape(shape: Shape, spacing_mm: Spacing, target_mm: Spacing) -> Sh
 
 def resample_linear(array: NDArray, shape: Shape) -> NDArray[np.float32]:
     """The last three axes to ``shape``; values stay between their least and greatest."""
-    result = np.asarray(array, np.float32)
+    result = array
     first = result.ndim - 3
     sizes = dict(zip(range(first, result.ndim), shape, strict=True))
     for axis in sorted(sizes, key=lambda a: sizes[a] / result.shape[a]):
         if sizes[axis] != result.shape[axis]:
             result = _along(result, axis, sizes[axis])
-    return np.ascontiguousarray(result)
+    return np.ascontiguousarray(result, np.float32)
 
 
 def resample_labels(labels: NDArray, shape: Shape) -> NDArray:
@@ -44,6 +44,8 @@ def resample_labels(labels: NDArray, shape: Shape) -> NDArray:
 
     Of equal shares the least label wins.
     """
+    if labels.shape[-3:] == tuple(shape):
+        return labels.copy()
     result = np.zeros((*labels.shape[:-3], *shape), labels.dtype)
     most = np.zeros(result.shape, np.float32)
     for label in np.unique(labels):
@@ -51,14 +53,22 @@ def resample_labels(labels: NDArray, shape: Shape) -> NDArray:
         # Shares of 1/2 differ by rounding, in either direction.
         more = share > most + 1e-6
         result[more] = label
-        most[more] = share[more]
+        np.copyto(most, share, where=more)
     return result
 
 
-def _along(array: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:
-    moved = np.moveaxis(array, axis, 0)
-    rows = _weights(len(moved), size) @ moved.reshape(len(moved), -1)
-    return np.moveaxis(rows.reshape(size, *moved.shape[1:]), 0, axis)
+def _along(array: NDArray, axis: int, size: int) -> NDArray[np.float32]:
+    """One axis to ``size``, slab by slab: to turn and widen a whole volume takes copies of it."""
+    over = 1 if axis == 0 else 0
+    shape = (*array.shape[:axis], size, *array.shape[axis + 1 :])
+    result, weights = np.empty(shape, np.float32), _weights(array.shape[axis], size)
+    within = axis - (over < axis)
+    slabs = zip(np.moveaxis(array, over, 0), np.moveaxis(result, over, 0), strict=True)
+    for slab, out in slabs:
+        moved = np.moveaxis(np.asarray(slab, np.float32), within, 0)
+        rows = weights @ moved.reshape(len(moved), -1)
+        out[...] = np.moveaxis(rows.reshape(size, *moved.shape[1:]), 0, within)
+    return result
 
 
 def _weights(old: int, new: int) -> sparse.csr_matrix:

@@ -6,6 +6,7 @@ changed in place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -133,7 +134,8 @@ class ZScore:
     def apply(self, array: Volume, spacing_mm: Spacing) -> tuple[Volume, Spacing]:
         """Values of mean 0 and deviation 1; a constant volume becomes 0."""
         if self.mean is None or self.std is None:
-            mean, std = float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64))
+            mean = float(array.mean(dtype=np.float64))
+            std = _deviation(array, mean)
         else:
             mean, std = self.mean, self.std
         array -= mean
@@ -169,6 +171,12 @@ def step_from_dict(fields: Mapping[str, Any]) -> Step:
         return STEPS[name](**settings)
     except TypeError as error:
         raise ValueError(f"step {name!r}: {error}") from None
+
+
+def _deviation(array: Volume, mean: float) -> float:
+    """Plane by plane: numpy's own makes a volume of float64."""
+    squares = (np.square(np.subtract(plane, mean, dtype=np.float64)).sum() for plane in array)
+    return math.sqrt(math.fsum(squares) / array.size)
 
 
 def _check_window(low: float, high: float) -> None:

@@ -85,9 +85,13 @@ class VolumeRecipe:
         return {"kind": KIND, "steps": [step_to_dict(step) for step in self.steps]}
 
     def prepare(self, hu: NDArray, spacing_mm: Spacing) -> Prepared:
-        """All steps on Hounsfield units ``(z, y, x)``, which stay as they are."""
+        """All steps on Hounsfield units ``(z, y, x)``, which stay as they are.
+
+        Memory: a float32 copy, and what is resampled; ``hu`` is let go of once it is copied.
+        """
         z, y, x = hu.shape
         array = np.array(hu, np.float32)
+        del hu
         for step in self.steps:
             array, spacing_mm = step.apply(array, spacing_mm)
         return Prepared(array, spacing_mm, (z, y, x))

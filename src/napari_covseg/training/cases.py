@@ -167,17 +167,22 @@ def _prepare(job: _Job) -> Entry:
     labels = read_labels(case.labels, label_map=job.label_map)
     _check_grids(case, volume, labels)
     codes = labels.labels
-    if not np.isin(codes, _MARK_LUNG).any():
+    # Plane by plane: numpy looks values up by indices of eight bytes.
+    if not any(np.isin(plane, _MARK_LUNG).any() for plane in codes):
         # Nobody drew lungs here: what is no lesion may be lung.
         codes = np.where(codes == Label.BACKGROUND, np.uint8(NO_LESION), codes)
     spacing = volume.geometry.spacing_mm
     warnings = tuple(f"{case.image.name}: {note}" for note in volume.warnings)
     warnings += tuple(f"{case.labels.name}: {note}" for note in labels.warnings)
-    if isinstance(recipe, VolumeRecipe):
-        prepared = recipe.prepare(volume.hu, spacing)
-        codes = recipe.prepare_labels(codes, spacing)
-        return Entry(prepared.array.astype(np.float16), codes, prepared.spacing_mm, warnings)
-    return _axial(volume.hu, codes, spacing, recipe, warnings)
+    if isinstance(recipe, AxialRecipe):
+        return _axial(volume.hu, codes, spacing, recipe, warnings)
+    # What was read goes as soon as it is copied: whole CTs as floats fill a memory.
+    hu = [volume.hu]
+    del volume, labels
+    prepared = recipe.prepare(hu.pop(), spacing)
+    image, new_spacing = prepared.array.astype(np.float16), prepared.spacing_mm
+    del prepared
+    return Entry(image, recipe.prepare_labels(codes, spacing), new_spacing, warnings)
 
 
 def _axial(
