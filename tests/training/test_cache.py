@@ -1,5 +1,7 @@
 import resource
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from napari_covseg.domain.progress import run_to_end
 from napari_covseg.io.nnunet import RawDataset, read_datasets
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.preprocess.volume_recipe import VolumeRecipe
+from napari_covseg.training import cache as cache_module
 from napari_covseg.training import cases as cases_module
+from napari_covseg.training.cache import write_entry
 from napari_covseg.training.cases import Recipe, TrainingCase, load_cases
 
 RECIPE = VolumeRecipe.mueller2021()
@@ -139,6 +143,62 @@ def test_a_disk_that_fills_up_after_the_image_leaves_nothing(
     with pytest.raises(ResourceError, match="the disk is full"):
         _load(dataset, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_another_process_has_finished_is_taken(
+    dataset: RawDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, prepare = tmp_path / "cache", cases_module._prepare
+    written: dict[str, int] = {}
+
+    def slower_than_another(job):
+        write_entry(cache, job.key(), prepare(job))
+        written.update({file.name: file.stat().st_ino for file in cache.iterdir()})
+        return prepare(job)
+
+    monkeypatch.setattr(cases_module, "_prepare", slower_than_another)
+    case = _load(dataset, cache)
+    assert isinstance(case.image, np.memmap)
+    assert len(written) == 3
+    assert {file.name: file.stat().st_ino for file in cache.iterdir()} == written
+
+
+def test_an_error_leaves_what_another_process_has_finished(
+    dataset: RawDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: list[str]
+) -> None:
+    cache = tmp_path / "cache"
+    write = cache_module._write_array
+
+    def full(path: Path, array: np.ndarray) -> None:
+        monkeypatch.setattr(cache_module, "_write_array", write)
+        _load(dataset, cache)
+        raise ResourceError("the disk is full")
+
+    monkeypatch.setattr(cache_module, "_write_array", full)
+    first = _load(dataset, cache)
+    assert prepared == ["a", "a"]
+    assert _same(_load(dataset, cache), first)
+    assert prepared == ["a", "a"]
+
+
+def test_trainings_may_fill_a_cache_together(
+    dataset: RawDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, prepare = tmp_path / "cache", cases_module._prepare
+    together = threading.Barrier(4)
+
+    def prepare_all_at_once(job):
+        entry = prepare(job)
+        together.wait(60)
+        return entry
+
+    monkeypatch.setattr(cases_module, "_prepare", prepare_all_at_once)
+    with ThreadPoolExecutor(4) as pool:
+        cases = list(pool.map(lambda _: _load(dataset, cache), range(4)))
+    monkeypatch.setattr(cases_module, "_prepare", prepare)
+    (alone,) = run_to_end(load_cases([dataset], RECIPE, None))
+    assert all(_same(case, alone) for case in cases)
+    assert len(list(cache.iterdir())) == 3
 
 
 def test_a_folder_that_cannot_be_made_is_told(dataset: RawDataset, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 An entry is two ``.npy`` files, which are mapped into memory and not read whole, and a ``.json``
 with their checksums. The JSON is written last: without it, or where it does not fit, there is no
 entry and the case is prepared again.
+
+Several processes may fill one folder, as folds beside one another do: the same key stands for the
+same bytes, every file appears whole, and what one has finished no other replaces or removes.
 """
 
 from __future__ import annotations
@@ -68,11 +71,15 @@ def read_entry(folder: Path, key: str) -> Entry | None:
 def write_entry(folder: Path, key: str, entry: Entry) -> Entry:
     """Write an entry and read it back, mapped; on an error nothing of it stays.
 
+    Where another process has written it in the meantime, that one is taken.
+
     Raises
     ------
     ResourceError
         If the disk is full or the folder cannot be written to.
     """
+    if (found := read_entry(folder, key)) is not None:
+        return found
     about: dict[str, Any] = {"spacing_mm": entry.spacing_mm, "warnings": entry.warnings}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,9 +89,14 @@ def write_entry(folder: Path, key: str, entry: Entry) -> Entry:
             about[name] = _checksum(array)
         write_json(folder / f"{key}.json", about)
     except BaseException as error:
-        for name in _ARRAYS:
-            with suppress(OSError):
-                _array_file(folder, key, name).unlink()
+        found = read_entry(folder, key)
+        if found is not None and isinstance(error, Exception):
+            # Of another process; Windows, say, replaces no file that is mapped there.
+            return found
+        if found is None:
+            for name in _ARRAYS:
+                with suppress(OSError):
+                    _array_file(folder, key, name).unlink()
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
             raise ResourceError(
