@@ -20,6 +20,7 @@ from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.dicom_files import Member, open_members, quiet_pydicom, starts_as_dicom
+from napari_covseg.io.dicom_seg_frames import SlicedSeg
 from napari_covseg.io.dicom_syntax import syntax_name
 from napari_covseg.io.dicom_values import integer
 from napari_covseg.io.raw import native_geometry, to_canonical
@@ -230,8 +231,9 @@ def _painted(
     labels: NDArray[np.uint8] | None = None
     affine = np.eye(4)
     overlap = 0
+    sliced = SlicedSeg.of(segmentation)
     for number in sorted(values) if raw else _general_first(values):
-        mask, affine = _mask(segmentation, number, name)
+        mask, affine = _mask(segmentation, sliced, number, name)
         if labels is None:
             labels = np.zeros(mask.shape, dtype=np.uint8)
         covered = labels[mask]
@@ -271,14 +273,18 @@ def _label_map(
     return LabelMap(turned, geometry, case, to_native, tuple(notes))
 
 
-def _mask(segmentation: Any, number: int, name: str) -> tuple[NDArray[np.bool_], NDArray]:
+def _mask(
+    segmentation: Any, sliced: SlicedSeg | None, number: int, name: str
+) -> tuple[NDArray[np.bool_], NDArray]:
     """Where a segment is, ``(z, y, x)`` as stored, and the affine of that grid."""
     try:
+        if sliced is not None:
+            return sliced.mask(number), sliced.grid.affine
         volume = segmentation.get_volume(segment_numbers=[number], combine_segments=False)
     except Exception as error:  # highdicom raises many kinds: by its grid, codec or damage
         syntax = str(segmentation.file_meta.get("TransferSyntaxUID", ""))
         cause = "its slices make no regular grid"
-        if "volume" not in str(error).lower():
+        if sliced is not None or "volume" not in str(error).lower():
             cause = f"its voxels ({syntax_name(syntax)}) cannot be decoded"
         raise InputError(f"{name}: the segmentation cannot be opened: {cause}") from None
     affine = np.array(volume.affine, dtype=np.float64)

@@ -1,0 +1,75 @@
+"""``covseg export``: a label map as DICOM SEG or SR, NIfTI, NRRD or ``.seg.nrrd``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from napari_covseg.cli.output import print_json, progress_bars
+from napari_covseg.cli.reading import LABEL_MAP, label_map_of
+
+FORMATS = ("dicom-seg", "dicom-sr", "nifti", "nrrd", "seg-nrrd")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write a label map as DICOM SEG or SR, NIfTI, NRRD or 3D Slicer segmentation",
+        description="DICOM refers to the series the labels were made from. What would be written "
+        "is read back and compared first. An SR comes with the SEG it refers to.",
+    )
+    parser.add_argument("labels", metavar="LABELS", help="a label map, as segment writes it")
+    parser.add_argument(
+        "--source",
+        metavar="INPUT",
+        help="the scan: a DICOM folder, zip or file; for DICOM required, else to check the grid",
+    )
+    parser.add_argument("--format", required=True, choices=FORMATS, help="what to write")
+    parser.add_argument(
+        "--output", required=True, metavar="PATH", help="a file, or a folder that exists"
+    )
+    parser.add_argument(
+        "--series", metavar="UID", help="which series of INPUT, where several hold the labels"
+    )
+    parser.add_argument(
+        "--label-map",
+        metavar=LABEL_MAP,
+        help="what the numbers in LABELS mean, such as lung=1,infection=2; without it the file "
+        "says so, or they are ours",
+    )
+    parser.add_argument(
+        "--made-by",
+        choices=("automatic", "corrected", "manual"),
+        help="how the labels were made (DICOM); without it the JSON beside LABELS says so",
+    )
+    parser.add_argument(
+        "--person",
+        default="",
+        metavar="NAME",
+        help="who corrected, drew or checked the labels, Family^Given: written into DICOM",
+    )
+    parser.add_argument("--json", action="store_true", help="print the paths as JSON only")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and say what was written."""
+    from napari_covseg.domain.progress import run_to_end
+    from napari_covseg.workflows.export import ExportSettings, export
+
+    settings = ExportSettings(
+        args.format, args.series, label_map_of(args.label_map), args.made_by, args.person
+    )
+    with progress_bars() as start:
+        steps = export(Path(args.labels), Path(args.output), settings, args.source)
+        result = run_to_end(steps, start("export"))
+    if args.json:
+        print_json(result.to_json())
+        return 0
+    for path in result.paths:
+        print(path)
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+    return 0

@@ -1,0 +1,337 @@
+"""The DICOM series that labels belong to: what a SEG or SR made from them refers to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.geometry import Geometry
+from napari_covseg.domain.volume import LabelMap
+from napari_covseg.io.dicom import scan_series
+from napari_covseg.io.dicom_files import open_members, quiet_pydicom
+from napari_covseg.io.dicom_grid import SeriesGrid, grid_of, part_of, thickness_of
+from napari_covseg.io.dicom_header import Frame
+from napari_covseg.io.dicom_series import Series
+from napari_covseg.io.dicom_volume import pseudonym
+from napari_covseg.io.sniff import Kind, sniff
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator",
+)  # fmt: skip
+_PSEUDONYM = re.compile(r"ct-[0-9a-f]{10}$")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSeries:
+    """A series whose grid holds the labels at hand.
+
+    ``header`` is the first slice's, with patient and study: it goes into nothing but DICOM.
+    """
+
+    name: str
+    case: str
+    frames: tuple[Frame, ...]
+    grid: SeriesGrid
+    header: Dataset
+    notes: tuple[str, ...] = ()
+
+    @property
+    def geometry(self) -> Geometry:
+        """The canonical grid that the series is worked on."""
+        return self.grid.geometry
+
+    @property
+    def is_multiframe(self) -> bool:
+        """Whether the slices are frames of one file."""
+        return self.frames[0].image.is_multiframe
+
+    @property
+    def number(self) -> int:
+        """The series number, 0 if it has none."""
+        return self.frames[0].image.series_number or 0
+
+    def place(self, labels: LabelMap) -> LabelMap:
+        """Labels on a part of the grid, on the whole of it; the rest is background.
+
+        Raises
+        ------
+        InputError
+            If their voxels are not voxels of the grid.
+        """
+        if labels.geometry.same_as(self.geometry):
+            return LabelMap(labels.labels, self.geometry, labels.case, warnings=labels.warnings)
+        where = part_of(self.geometry, labels.geometry)
+        if where is None:
+            raise InputError(f"{self.name}: {_other_grid(labels.geometry, self.geometry)}")
+        whole = np.zeros(self.geometry.shape, np.uint8)
+        whole[where] = labels.labels
+        return LabelMap(whole, self.geometry, labels.case, warnings=labels.warnings)
+
+    def to_slices(self, labels: NDArray) -> NDArray:
+        """Canonical labels on the slices as stored, ``(n, rows, columns)`` in order of `frames`."""
+        return self.grid.to_slices(labels)
+
+    def images(self) -> list[Dataset]:
+        """What highdicom needs to know of the images; the first carries patient and study.
+
+        One for each slice, or one for a multi-frame file.
+        """
+        if self.is_multiframe:
+            return [_multiframe(self)]
+        first = _clean_copy(self.header)
+        return [
+            _with_place(first if i == 0 else _reference(self.header, frame), frame, self)
+            for i, frame in enumerate(self.frames)
+        ]
+
+
+def open_source(
+    path: str | Path, geometry: Geometry, *, series: str | None = None, case: str = ""
+) -> SourceSeries:
+    """Find the series that labels on ``geometry`` belong to.
+
+    Parameters
+    ----------
+    path
+        A DICOM folder, zip or file.
+    geometry
+        The labels' canonical grid: that of the series, or a part of it.
+    series
+        The series' UID (`list_series`); else the one named by ``case``, else the only one whose
+        grid holds the labels.
+    case
+        The labels' case: the pseudonym of their series, if they were made from DICOM.
+
+    Raises
+    ------
+    InputError
+        If the input is not DICOM, no series holds the labels or several do, or the series lacks
+        what a reference to it needs. One line says which; it names no patient.
+    """
+    path = Path(path)
+    if (kind := sniff(path)) is not Kind.DICOM:
+        raise InputError(
+            f"{path.name}: this is {kind.value}, but DICOM SEG and SR refer to the DICOM series of "
+            "the scan; name that with --source, or export as nifti, nrrd or seg-nrrd"
+        )
+    with open_members(path) as members, quiet_pydicom():
+        found, _ = scan_series(members, path.name)
+        chosen, grid = _choose(found, path.name, geometry, series, case)
+        return _source(chosen, grid, path.name, case)
+
+
+def _choose(
+    found: list[Series], name: str, geometry: Geometry, uid: str | None, case: str
+) -> tuple[Series, SeriesGrid]:
+    loadable = [one for one in found if not one.problem]
+    if uid is not None:
+        loadable = [one for one in loadable if one.uid == uid.strip()]
+    if not loadable:
+        which = "CT series can be read here" if uid is None else "readable series here has that UID"
+        raise InputError(f"{name}: no {which}; covseg info lists them")
+    grids = [(one, grid_of(one.frames)) for one in loadable]
+    fitting = [(one, grid) for one, grid in grids if _holds(grid.geometry, geometry)]
+    if not fitting:
+        nearest = min(grids, key=lambda pair: pair[1].geometry.shape != geometry.shape)
+        raise InputError(f"{name}: {_other_grid(geometry, nearest[1].geometry)}")
+    named = [(one, grid) for one, grid in fitting if pseudonym(one) == case]
+    if len(named or fitting) > 1:
+        raise InputError(
+            f"{name}: {len(fitting)} series have the grid of the labels; say which one they are of "
+            "with --series UID (covseg info lists them)"
+        )
+    return (named or fitting)[0]
+
+
+def _holds(whole: Geometry, part: Geometry) -> bool:
+    return part.same_as(whole) or part_of(whole, part) is not None
+
+
+def _other_grid(labels: Geometry, series: Geometry) -> str:
+    def written(grid: Geometry) -> str:
+        sizes = " x ".join(str(n) for n in grid.shape[::-1])
+        spacing = " x ".join(f"{mm:.3g}" for mm in grid.spacing_mm[::-1])
+        return f"{sizes} voxels of {spacing} mm"
+
+    if labels.shape == series.shape:
+        return "the labels lie elsewhere than the slices of the series; expected the same positions"
+    return (
+        f"the labels' grid ({written(labels)}) is not that of the series ({written(series)}); "
+        "segment the series itself, or name the right one"
+    )
+
+
+def _source(series: Series, grid: SeriesGrid, name: str, case: str) -> SourceSeries:
+    header = _read_header(series, name)
+    missing = [tag for tag in (*_REQUIRED, "FrameOfReferenceUID") if not header.get(tag)]
+    if missing:
+        raise InputError(
+            f"{name}: the series has no {missing[0]}, which DICOM SEG and SR must refer to; export "
+            "as nifti, nrrd or seg-nrrd, or use the series as the scanner sent it"
+        )
+    image = series.image
+    if image.is_multiframe and len(series.frames) != image.frames:
+        raise InputError(
+            f"{name}: its multi-frame file holds several volumes, which DICOM SEG cannot tell "
+            "apart here; export as nifti, nrrd or seg-nrrd"
+        )
+    own = pseudonym(series)
+    notes: tuple[str, ...] = ()
+    if _PSEUDONYM.match(case) and case != own:
+        notes = (f"the labels are named {case}, this series is {own}: are they of this scan?",)
+    return SourceSeries(name, own, series.frames, grid, header, notes)
+
+
+def _read_header(series: Series, name: str) -> Dataset:
+    """The first slice's header; all slices must lie in one frame of reference."""
+    from pydicom import dcmread
+
+    header: Dataset | None = None
+    frames_of_reference: set[str] = set()
+    for frame in {id(frame.image): frame for frame in series.frames}.values():
+        try:
+            with frame.image.member.open_whole() as file:
+                if header is None:
+                    header = dcmread(file, stop_before_pixels=True, force=True)
+                    read = header
+                else:
+                    read = dcmread(
+                        file,
+                        stop_before_pixels=True,
+                        force=True,
+                        specific_tags=["FrameOfReferenceUID"],
+                    )
+        except Exception:  # pydicom raises many kinds on damaged input, all meaning this
+            raise InputError(f"{name}: a DICOM header is damaged or cut off") from None
+        frames_of_reference.add(str(read.get("FrameOfReferenceUID", "")))
+    if header is None or len(frames_of_reference) > 1:
+        raise InputError(f"{name}: the slices of the series lie in different frames of reference")
+    return header
+
+
+def _clean_copy(header: Dataset) -> Dataset:
+    """Without private and empty elements, and without values that highdicom refuses.
+
+    What the standard wants even if nothing is known is there, empty.
+    """
+    from copy import deepcopy
+
+    clean = deepcopy(header)
+    clean.remove_private_tags()
+    for element in list(clean):
+        if element.is_empty:
+            del clean[element.tag]
+    for name in _MAY_BE_EMPTY:
+        value = clean.get(name)
+        if value is None or not _is_valid(name, value):
+            setattr(clean, name, "")
+    _state_deidentification(clean)
+    _state_character_set(clean)
+    return clean
+
+
+def _state_deidentification(clean: Dataset) -> None:
+    """Who says that identity was removed must say how."""
+    told = {"DeidentificationMethod", "DeidentificationMethodCodeSequence"}
+    if clean.get("PatientIdentityRemoved") == "YES" and not any(name in clean for name in told):
+        clean.DeidentificationMethod = "not stated by the source"
+
+
+def _state_character_set(clean: Dataset) -> None:
+    """Texts in a character set that is not a standard one go on as Unicode."""
+    from highdicom.enum import SpecificCharacterSetValues
+
+    known = {value.value for value in SpecificCharacterSetValues}
+    named = clean.get("SpecificCharacterSet")
+    sets = [named] if isinstance(named, str) else list(named or [])
+    if not set(sets) <= known:
+        clean.decode()
+        clean.SpecificCharacterSet = "ISO_IR 192"
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    from pydicom.valuerep import DA, TM
+
+    if name == "PatientSex":
+        return value in ("", "M", "F", "O")
+    try:
+        if name.endswith("Date"):
+            DA(value)
+        elif name.endswith("Time"):
+            TM(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _reference(header: Dataset, frame: Frame) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = frame.image.sop_class, frame.image.sop_uid
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality"):
+        setattr(made, name, header.get(name))
+    return made
+
+
+def _with_place(made: Dataset, frame: Frame, source: SourceSeries) -> Dataset:
+    """The slice's place; all slices get the orientation of the first, which theirs are near to."""
+    image = frame.image
+    made.Rows, made.Columns = image.rows, image.columns
+    made.ImagePositionPatient = _decimals(frame.position)
+    made.ImageOrientationPatient = _decimals(source.frames[0].orientation)
+    for name, value in _measures(source).items():
+        setattr(made, name, value)
+    return made
+
+
+def _multiframe(source: SourceSeries) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    made = _clean_copy(source.header)
+    image = source.frames[0].image
+    made.Rows, made.Columns, made.NumberOfFrames = image.rows, image.columns, image.frames
+    orientation, measures, shared = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = _decimals(source.frames[0].orientation)
+    for name, value in _measures(source).items():
+        setattr(measures, name, value)
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    made.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for frame in sorted(source.frames, key=lambda frame: frame.index):
+        place, group = Dataset(), Dataset()
+        place.ImagePositionPatient = _decimals(frame.position)
+        group.PlanePositionSequence = [place]
+        groups.append(group)
+    made.PerFrameFunctionalGroupsSequence = groups
+    return made
+
+
+def _measures(source: SourceSeries) -> dict[str, Any]:
+    """Pixel size and thickness; the distance of slices only where it is one and the same."""
+    first = source.frames[0]
+    measures = {
+        "PixelSpacing": _decimals(first.spacing),
+        "SliceThickness": _decimals((thickness_of(first),))[0],
+    }
+    if len(source.frames) > 1 and source.grid.stacking is None:
+        measures["SpacingBetweenSlices"] = _decimals((source.grid.native.spacing_mm[0],))[0]
+    return measures
+
+
+def _decimals(values: tuple[float, ...] | None) -> list[Any]:
+    """Decimal strings of 16 characters at most."""
+    from pydicom.valuerep import DSfloat
+
+    return [DSfloat(value, auto_format=True) for value in values or ()]
