@@ -150,7 +150,8 @@ def test_variants_make_different_networks_of_the_same_contract() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"variant 'b8' is not one of b0, .*, b7"):
         EfficientNetUNet2D("b8")
-    with pytest.raises(ValueError, match="5 levels of the decoder"):
-        EfficientNetUNet2D(decoder=(8, 8))
+    for decoder in ((8, 8), (4, 4, 4, 4, 0)):
+        with pytest.raises(ValueError, match="5 levels of the decoder"):
+            EfficientNetUNet2D(decoder=decoder)
     with pytest.raises(ValueError, match="multiples of 32, got"):
         EfficientNetUNet2D(decoder=TINY).eval()(torch.zeros(1, 1, 32, 48))

@@ -165,6 +165,8 @@ def test_encoders_are_different_networks() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="1 class or 4, got 3"):
         InfNet2D(classes=3)
+    with pytest.raises(ValueError, match="one or more feature maps, got 0"):
+        InfNet2D(width=0)
     with pytest.raises(ValueError, match="not one of res2net50, resnet50"):
         InfNet2D("vgg16")
     with pytest.raises(ValueError, match=r"multiples of 32, got \(32, 40\)"):

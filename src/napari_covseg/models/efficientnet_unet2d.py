@@ -51,8 +51,8 @@ class EfficientNetUNet2D(nn.Module):
     Raises
     ------
     ValueError
-        If there is no such variant, the decoder has not five levels, or an input's size is not such
-        a multiple.
+        If there is no such variant, the decoder has not five levels of feature maps, or an input's
+        size is not such a multiple.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class EfficientNetUNet2D(nn.Module):
         if frozen:
             self.encoder.requires_grad_(False)
         *skipped, previous = self.encoder.widths
-        if len(decoder) != len(skipped) + 1:
+        if len(decoder) != len(skipped) + 1 or min(decoder) < 1:
             raise ValueError(
                 f"expected feature maps of {len(skipped) + 1} levels of the decoder, got {decoder}"
             )

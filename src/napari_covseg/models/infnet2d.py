@@ -148,8 +148,8 @@ class InfNet2D(nn.Module):
     Raises
     ------
     ValueError
-        If there is no such encoder, the classes are others, or an input's size is not such a
-        multiple.
+        If there is no such encoder, there are no feature maps, the classes are others, or an
+        input's size is not such a multiple.
     """
 
     def __init__(
@@ -163,6 +163,8 @@ class InfNet2D(nn.Module):
         super().__init__()
         if classes not in (1, len(NetworkClass)):
             raise ValueError(f"expected 1 class or {len(NetworkClass)}, got {classes}")
+        if width < 1:
+            raise ValueError(f"expected one or more feature maps, got {width}")
         self.encoder = ResNetEncoder(encoder, encoder_width, inputs)
         finest, *levels = self.encoder.widths
         edge = encoder_width
