@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.common import Row, machine
 from benchmarks.inputs import make_inputs
+from benchmarks.paint_speed import paint_rows
 from benchmarks.read_speed import help_rows, read_rows
 from benchmarks.segment_speed import segment_rows
 
@@ -38,6 +39,7 @@ def main() -> int:
     rows = help_rows()
     rows += read_rows(series, args.slices)
     rows += segment_rows(scan, args.model, args.device, args.peer_slices, args.slices)
+    rows += paint_rows()
     text = table(rows)
     print(text)
     args.output.parent.mkdir(parents=True, exist_ok=True)

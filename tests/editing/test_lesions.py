@@ -7,7 +7,7 @@ from scipy import ndimage
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.editing.connected import body_at
 from napari_covseg.editing.edit import whole
-from napari_covseg.editing.lesions import change_class, delete, grow, keep_only
+from napari_covseg.editing.lesions import change_class, delete, flood, grow, keep_only
 
 SEED = (5, 12, 12)
 
@@ -119,3 +119,14 @@ def test_growing_stops_at_the_lung_and_at_locked_labels(canvas_of, hu, after):
         grow(canvas, (5, 20, 30), 3, tolerance_hu=50, radius_mm=100)
     with pytest.raises(UsageError, match="nothing can grow there"):
         grow(canvas, (5, 20, 18), 3, tolerance_hu=50, radius_mm=100)
+
+
+def test_the_bucket_fills_what_is_alike_and_may_be_painted(canvas_of, labels, after):
+    canvas = canvas_of(labels, inside_lung=True, locked=frozenset({4}))
+    filled = after(canvas, flood(canvas, (5, 30, 20), 3, axis=0))
+    assert (filled[5, 5:35, 5:25] == np.where(labels[5, 5:35, 5:25] == 4, 4, 3)).all()
+    np.testing.assert_array_equal(filled[5, :, 25:], labels[5, :, 25:])
+    np.testing.assert_array_equal(np.delete(filled, 5, 0), np.delete(labels, 5, 0))
+    assert (after(canvas, flood(canvas, (5, 30, 20), 3))[:, 5:10, 5:25] == 3).all()
+    assert flood(canvas, (5, 0, 0), 3, axis=0).count == 0
+    assert flood(canvas, (5, 15, 15), 3, axis=0).count == 0

@@ -103,6 +103,22 @@ def of_voxels(
     return Edit(box, index, before, np.broadcast_to(after, before.shape))
 
 
+def changed_in(
+    box: Box,
+    mask: NDArray[np.bool_] | None,
+    before: NDArray[np.integer],
+    after: int,
+) -> Edit:
+    """An edit that set the voxels of ``mask`` in ``box`` (None: all) to ``after``.
+
+    ``before`` are their labels until then, in the order of the mask.
+    """
+    count = before.size
+    index = np.arange(count) if mask is None else np.flatnonzero(mask)
+    labels = np.full(count, after, before.dtype)
+    return Edit(box, index.astype(np.int32), before.ravel(), labels)
+
+
 def nothing(dtype: np.dtype) -> Edit:
     """The edit that changes no voxel."""
     none = np.zeros(0, dtype)

@@ -96,6 +96,20 @@ def grow(canvas: Canvas, seed: Point, value: int, tolerance_hu: float, radius_mm
     return changed(canvas.labels, tight, mask, value)
 
 
+def flood(canvas: Canvas, seed: Point, value: int, axis: int | None = None) -> Edit:
+    """Give ``value`` to what has the label of ``seed``, is connected with it and may be painted.
+
+    The bucket: unlike `change_class` it fills background too. ``axis`` as there.
+    """
+    held = canvas.labels[seed]
+
+    def alike(part: Box) -> NDArray[np.bool_]:
+        return np.asarray((canvas.labels[part] == held) & canvas.paintable(part, value))
+
+    box, mask = body_at(alike, seed, _bounds(canvas, seed, axis), corners=False)
+    return changed(canvas.labels, box, mask, value)
+
+
 def _held(canvas: Canvas, seed: Point) -> int:
     held = int(canvas.labels[seed])
     if not held:

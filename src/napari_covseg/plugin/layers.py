@@ -30,6 +30,7 @@ METADATA_KEY = "napari_covseg"
 AXES = ("z", "y", "x")
 LUNGS, LESIONS = "Lungs", "Lesions"
 LUNG_WINDOW_HU = (-1350.0, 150.0)
+PREVIEW_COLOUR = "#00d9b8"
 
 _IN_LESIONS = (*LESION_LABELS, Label.IGNORE)
 _IN_LUNGS = (Label.LEFT_LUNG, Label.RIGHT_LUNG, Label.LUNG)
@@ -106,6 +107,18 @@ def lesions_layer(data: NDArray[np.uint8], placement: Placement) -> LayerTuple:
         "name": LESIONS,
         "opacity": 0.55,
         "colormap": _colours(_IN_LESIONS),
+    }
+    return data, arguments, "labels"
+
+
+def preview_layer(data: Any, placement: Placement) -> LayerTuple:
+    """A Labels layer for a mask (0 and 1) that is shown and never saved, so it has no placement."""
+    arguments = {
+        **_frame(placement),
+        "name": "Threshold",
+        "metadata": {},
+        "opacity": 0.6,
+        "colormap": _preview_colours(),
     }
     return data, arguments, "labels"
 
@@ -218,6 +231,13 @@ def _colours(labels: Iterable[Label]) -> Any:
 
     table: dict[int | None, str] = {None: "transparent", 0: "transparent"}
     table.update({int(label): LABEL_COLOURS[label] for label in labels})
+    return DirectLabelColormap(color_dict=table)
+
+
+def _preview_colours() -> Any:
+    from napari.utils.colormaps import DirectLabelColormap
+
+    table: dict[int | None, str] = {None: "transparent", 0: "transparent", 1: PREVIEW_COLOUR}
     return DirectLabelColormap(color_dict=table)
 
 

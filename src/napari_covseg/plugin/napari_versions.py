@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
+
+    from napari_covseg.editing.edit import Edit
 
 
 def unwrapped(viewer: Any) -> Any:
@@ -59,3 +63,18 @@ def set_orientation(viewer: Viewer, depth: str, vertical: str, horizontal: str) 
     if qt_viewer is not None:
         flip = (False, vertical == "down", False)
         qt_viewer.canvas.camera._2D_camera.flip = flip
+
+
+def edit_of_atom(atom: Any) -> Edit:
+    """What one entry of a Labels layer's history changed.
+
+    Up to napari 0.8 every entry is positions, labels before and labels after; later brushes keep
+    a box, a mask (None for all of it), the labels under it, and the new label.
+    """
+    from napari_covseg.editing.edit import changed_in, of_voxels
+
+    if len(atom) == 3:
+        where, before, after = atom
+        return of_voxels(tuple(np.asarray(axis) for axis in where), np.asarray(before), after)
+    box, mask, before, after = atom
+    return changed_in(box, mask, before, after)

@@ -16,11 +16,14 @@ from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.plugin.layers import (
+    LESIONS,
+    LUNGS,
     METADATA_KEY,
     Placement,
     join,
     lesions_layer,
     lungs_layer,
+    placement_of,
     split,
 )
 from napari_covseg.plugin.napari_versions import unwrapped
@@ -101,6 +104,23 @@ class Session:
     def case_of(self, ct: Image | None) -> Case | None:
         """The result that belongs to a CT."""
         return next((case for case in self._cases if case.ct is ct), None)
+
+    def labels_of(self, ct: Image) -> tuple[Labels | None, Labels | None]:
+        """The lungs and the lesions over a CT: its result's, else the topmost on its grid."""
+        from napari.layers import Labels
+
+        case, placement = self.case_of(ct), placement_of(ct)
+        if case is not None:
+            return case.lungs, case.lesions
+        found: dict[str, Labels] = {}
+        for layer in self.viewer.layers:
+            here = placement_of(layer) if isinstance(layer, Labels) else None
+            if here is None or placement is None or not here.geometry.same_as(placement.geometry):
+                continue
+            for name in (LUNGS, LESIONS):
+                if layer.name.startswith(name):
+                    found[name] = layer
+        return found.get(LUNGS), found.get(LESIONS)
 
     def show(self, ct: Image, segmented: Segmented) -> Case:
         """Put a result into the viewer as two Labels layers over its CT, replacing an older one."""
@@ -214,6 +234,23 @@ def saved_steps(case: Case, folder: Path, name: str) -> Steps[Path]:
         segmented = shown if measuring is None else (yield from measuring)
         yield Progress(0, 1, "saving")
         return write_result(segmented.result, folder, name).labels_path
+
+    return steps()
+
+
+def labels_saved_steps(lungs: Labels | None, lesions: Labels | None, path: Path) -> Steps[Path]:
+    """Write layers that no segmentation made; what is written is what they hold at the call."""
+    layers = [
+        (np.array(layer.data), {"name": layer.name, "metadata": dict(layer.metadata)})
+        for layer in (lungs, lesions)
+        if layer is not None
+    ]
+
+    def steps() -> Steps[Path]:
+        from napari_covseg.io import write_labels
+
+        yield Progress(0, 1, "saving")
+        return Path(write_labels(join(layers), path))
 
     return steps()
 

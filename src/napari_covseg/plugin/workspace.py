@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 PLUGIN = "napari-covseg"
-WIDGETS = ("Segment",)
+WIDGETS = ("Segment", "Correct")
 DOCK_WIDTH = 380
 
 

@@ -1,0 +1,176 @@
+"""A brush stroke in napari on 512x512x300: with the Correct widget's limits, history and live
+volumes, against napari's bare brush, stroke by stroke in one viewer.
+
+python -m benchmarks.paint_speed [--strokes N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import Row, run_child
+
+SHAPE, SPACING_MM = (300, 512, 512), (1.0, 0.7, 0.7)
+MOVES, STEP, BRUSH = 40, 4, 20
+LIMIT = 1.5
+
+
+def paint_rows(strokes: int = 15) -> list[Row]:
+    """The rows of the table, measured in a process of its own; none without a display."""
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        return [Row("a stroke in napari", "no display (run under xvfb-run)")]
+    said = run_child("-m", "benchmarks.paint_speed", "--strokes", str(strokes), "--child").said
+    rows = []
+    for what, kind in (("", "drawn"), (", without drawing", "handled")):
+        bare, ours = said[f"bare_{kind}"], said[f"ours_{kind}"]
+        title = f"a stroke of {MOVES} moves on 512x512x300{what}"
+        rows.append(Row(f"{title}: napari's bare brush", f"{1000 * bare:.0f} ms"))
+        ratio = said[f"ratio_{kind}"]
+        rows.append(
+            Row(
+                f"{title}: with limits, undo and live volumes",
+                f"{1000 * ours:.0f} ms, {ratio:.2f} times",
+                f"<= {LIMIT} times",
+                ratio <= LIMIT,
+            )
+        )
+    return rows
+
+
+def measure(strokes: int) -> dict[str, float]:
+    """Medians in seconds, and the median of the ratios of neighbouring strokes."""
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    from napari_covseg.domain.geometry import Geometry
+    from napari_covseg.domain.volume import CTVolume
+    from napari_covseg.plugin.layers import Placement, ct_layer, lesions_layer, lungs_layer
+    from napari_covseg.plugin.widgets.correct import CorrectWidget
+
+    hu, lungs = _chest()
+    volume = CTVolume(hu, Geometry.from_spacing(SHAPE, SPACING_MM), "bench")
+    viewer = napari.Viewer()
+    data, arguments, _ = ct_layer(volume)
+    viewer.add_image(data, **arguments)
+    placement = Placement.of(volume)
+    bare_data, bare_arguments, _ = lesions_layer(np.zeros(SHAPE, np.uint8), placement)
+    bare = viewer.add_labels(bare_data, **{**bare_arguments, "name": "Bare", "metadata": {}})
+    for data, arguments, _ in (
+        lungs_layer(lungs, placement),
+        lesions_layer(np.zeros(SHAPE, np.uint8), placement),
+    ):
+        ours = viewer.add_labels(data, **arguments)
+    widget = CorrectWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Correct", area="right")
+    viewer.window._qt_window.resize(1400, 900)
+    _settle(QApplication, lambda: widget.correction is not None and widget.correction.tally)
+    widget.view.tools.ranged.setChecked(True)
+    times: dict[str, list[float]] = {}
+    for kind, draw in (("handled", False), ("drawn", True)):
+        for number in range(-2, strokes):
+            for name, layer in (("bare", bare), ("ours", ours)):
+                seconds = _stroke(viewer, layer, number, QApplication if draw else None)
+                if number >= 0:
+                    times.setdefault(f"{name}_{kind}", []).append(seconds)
+    assert (ours.data == 3).sum() > 0
+    assert widget.correction is not None
+    pairs = widget.correction.tally.pairs  # type: ignore[union-attr]
+    assert pairs[:, 3].sum() == np.count_nonzero(ours.data == 3)
+    widget.retire()
+    result = {name: median(values) for name, values in times.items()}
+    for kind in ("handled", "drawn"):
+        both = zip(times[f"ours_{kind}"], times[f"bare_{kind}"], strict=True)
+        result[f"ratio_{kind}"] = median(a / b for a, b in both)
+    return result
+
+
+def _chest() -> tuple[Any, Any]:
+    """Two blocks of lung in soft tissue, with noise."""
+    rng = np.random.default_rng(0)
+    lungs = np.zeros(SHAPE, np.uint8)
+    lungs[20:280, 80:430, 50:240], lungs[20:280, 80:430, 270:460] = 2, 1
+    plane = rng.normal(0, 60, SHAPE[1:]).astype(np.int16)
+    hu = np.broadcast_to(plane, SHAPE) + np.where(lungs > 0, np.int16(-600), np.int16(40))
+    return hu.astype(np.int16), lungs
+
+
+def _stroke(viewer: Any, layer: Any, number: int, app: Any) -> float:
+    """Seconds from pressing the button to letting it go, and to the picture if ``app`` is given."""
+    from napari.utils.interactions import (
+        mouse_move_callbacks,
+        mouse_press_callbacks,
+        mouse_release_callbacks,
+    )
+
+    viewer.layers.selection.active = layer
+    viewer.dims.set_current_step(0, 100 + number)
+    layer.selected_label, layer.brush_size, layer.mode = 3, BRUSH, "paint"
+    _settle(app or _app(), lambda: True)
+    start = time.perf_counter()
+    for turn in range(MOVES):
+        voxel = (100 + number, 120 + 5 * (number % 30), 70 + STEP * turn)
+        kind = "mouse_move" if turn else "mouse_press"
+        event = _event(kind, tuple(layer.data_to_world(voxel)))
+        (mouse_move_callbacks if turn else mouse_press_callbacks)(layer, event)
+        if app is not None:
+            app.processEvents()
+    mouse_release_callbacks(layer, event)
+    if app is not None:
+        app.processEvents()
+    seconds = time.perf_counter() - start
+    layer.mode = "pan_zoom"
+    return seconds
+
+
+def _event(kind: str, position: tuple[float, ...]) -> Any:
+    from napari.utils._proxies import ReadOnlyWrapper
+
+    event = SimpleNamespace(
+        type=kind, pos=(0, 0), position=position, button=1, modifiers=(), handled=False,
+        is_dragging=True, dims_displayed=(1, 2), view_direction=None, camera_zoom=1.0,
+    )  # fmt: skip
+    return ReadOnlyWrapper(event, exceptions=("handled",))
+
+
+def _app() -> Any:
+    from qtpy.QtWidgets import QApplication
+
+    return QApplication
+
+
+def _settle(app: Any, ready: Any) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        app.processEvents()
+        if ready():
+            return
+        time.sleep(0.01)
+    raise RuntimeError("the viewer is not ready")
+
+
+def main() -> int:
+    """Run; exits with 1 if the target was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.paint_speed")
+    parser.add_argument("--strokes", type=int, default=15)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(args.strokes)))
+        sys.stdout.flush()
+        os._exit(0)  # Qt without an event loop has nothing to say goodbye to
+    rows = paint_rows(args.strokes)
+    print("\n".join(row.markdown() for row in rows))
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What the Correct widget keeps on disk: drafts, and corrections that are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import notification_manager, show_error, show_info
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+
+from napari_covseg.domain.errors import CovsegError
+from napari_covseg.plugin import preferences
+from napari_covseg.plugin.autosave import Autosave
+from napari_covseg.plugin.session import Session, labels_saved_steps, saved_steps
+from napari_covseg.plugin.worker import Callbacks, Runner
+
+if TYPE_CHECKING:
+    from napari_covseg.plugin.correction import Correction
+    from napari_covseg.plugin.widgets.correct_view import CorrectView
+
+
+class CorrectFiles:
+    """Drafts and saving of one correction at a time.
+
+    ``told`` gets a line about what was done, ``changed`` is called when the state did.
+    """
+
+    def __init__(
+        self,
+        parent: QWidget,
+        view: CorrectView,
+        session: Session,
+        told: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._parent, self._view, self._session = parent, view, session
+        self._told, self._changed = told, changed
+        self._saver = Runner()
+        self._correction: Correction | None = None
+        self.autosave: Autosave | None = None
+        view.save.clicked.connect(self.save)
+        view.draft.restore.clicked.connect(self.restore_draft)
+        view.draft.discard.clicked.connect(self.discard_draft)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being written."""
+        return self._saver.busy or (self.autosave is not None and self.autosave.busy)
+
+    def take(self, correction: Correction) -> None:
+        """Keep this correction from now on, and offer the draft that there is."""
+        self.leave()
+        self._correction = correction
+        self.autosave = Autosave(correction.ct, correction.snapshot, self._on_draft)
+        older = self.autosave.older
+        self._view.draft.setVisible(older is not None)
+        if older is not None:
+            self._view.draft.text.setText(
+                f"Corrections of this CT from {older:%d %B %Y, %H:%M} were not saved."
+            )
+
+    def leave(self) -> None:
+        """Write the draft of what was not saved, and keep nothing any more."""
+        autosave, self.autosave, self._correction = self.autosave, None, None
+        if autosave is not None:
+            autosave.finish()
+
+    def close(self) -> None:
+        """Leave, and forget what is being saved."""
+        self.leave()
+        self._saver.abandon()
+
+    def touch(self) -> None:
+        """Something was corrected."""
+        if self.autosave is not None:
+            self.autosave.touch()
+
+    def forget_draft(self) -> None:
+        """What the draft held was saved."""
+        if self.autosave is not None:
+            self.autosave.discard()
+
+    def state(self) -> str:
+        """What has become of the corrections, in a sentence."""
+        correction = self._correction
+        if correction is None or not correction.version:
+            return "Not corrected yet."
+        case = self._session.case_of(correction.ct)
+        if case is not None and case.saved is not None:
+            return f"Saved as {case.saved.name}."
+        if self.autosave is not None and self.autosave.saved_at is not None:
+            return f"Draft kept at {self.autosave.saved_at:%H:%M}; not saved."
+        return "Corrected, not saved."
+
+    # Drafts
+
+    def restore_draft(self, *_: Any) -> None:
+        """Put the draft into the layers."""
+        if self.autosave is None or self._correction is None:
+            return
+        try:
+            draft = self.autosave.take_older()
+        except CovsegError as error:
+            show_error(str(error))
+            return
+        self._correction.restore(draft)
+        self._view.draft.hide()
+        self._told("The draft was restored.")
+
+    def discard_draft(self, *_: Any) -> None:
+        """Delete the draft, after asking."""
+        if self.autosave is not None and self._agreed("Delete these corrections for good?"):
+            self.autosave.discard_older()
+            self._view.draft.hide()
+
+    def _on_draft(self, error: Exception | None) -> None:
+        if error is not None:
+            tell_error(error)
+        self._changed()
+
+    # Saving
+
+    def save(self, *_: Any) -> None:
+        """Ask for a folder and write the label map there."""
+        start = preferences.load_text("folders/save", str(Path.home()))
+        title = "Save corrected labels in"
+        chosen = QFileDialog.getExistingDirectory(self._parent, title, start)
+        if chosen:
+            preferences.save_text("folders/save", chosen)
+            self.save_to(Path(chosen))
+
+    def save_to(self, folder: Path) -> None:
+        """Write the label map into ``folder``, with its JSON where there is one.
+
+        Asks before it replaces a file.
+        """
+        correction = self._correction
+        if correction is None or self._saver.busy:
+            return
+        name = correction.placement.case or "case"
+        target = folder / f"{name}_labels.nii.gz"
+        if target.exists() and not self._agreed(f"{target.name} is there already. Replace it?"):
+            return
+        case = self._session.case_of(correction.ct)
+        steps = (
+            saved_steps(case, folder, name)
+            if case is not None
+            else labels_saved_steps(correction.lungs, correction.lesions, target)
+        )
+        version, edits = correction.version, case.edits if case is not None else 0
+        self._saver.start(
+            lambda: steps,
+            Callbacks(
+                progress=lambda step: None,
+                result=partial(self._on_saved, correction, version, edits),
+                error=tell_error,
+                cancelled=lambda: None,
+            ),
+        )
+
+    def _on_saved(self, correction: Correction, version: int, edits: int, path: Path) -> None:
+        case = self._session.case_of(correction.ct)
+        if case is not None:
+            self._session.mark_saved(case, path, edits)
+        if correction is self._correction and correction.version == version:
+            self.forget_draft()
+        show_info(f"Saved {path.name} in {path.parent}.")
+        self._told(f"Saved as {path.name}.")
+
+    def _agreed(self, question: str) -> bool:
+        buttons = QMessageBox.StandardButton
+        both = buttons.Yes | buttons.No
+        answer = QMessageBox.question(self._parent, "napari-covseg", question, both)
+        return bool(answer == buttons.Yes)
+
+
+def tell_error(error: Exception) -> None:
+    """Show an error in the words of the command line; what is not ours with its traceback."""
+    if isinstance(error, CovsegError):
+        show_error(str(error))
+    else:
+        notification_manager.receive_error(type(error), error, error.__traceback__)
