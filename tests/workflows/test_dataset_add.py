@@ -81,7 +81,9 @@ def test_labels_for_a_scan_that_is_there(store, tmp_path):
     (added,) = _add(store, scan, labels=drawn)
     assert (added.already_there, added.state) == (True, State.CORRECTED)
     (added,) = _add(store, scan, labels=drawn)
-    assert "has labels already" in added.warnings[-1]
+    assert added.warnings == (
+        "it has labels already: those given were left out (add them with --case)",
+    )
     assert len(store.history("case_0001")) == 1
 
 
@@ -179,3 +181,19 @@ def test_a_file_from_3d_slicer_becomes_the_next_version(tmp_path):
     assert store.labels(add_labels(store, "case_0001", other, author="B").id).labels[5].max() == 0
     with pytest.raises(InputError, match="no such case"):
         add_labels(store, "case_0002", drawn, author="B")
+
+
+@pytest.mark.real_data
+def test_a_real_series_and_its_copy_as_nrrd(store, tmp_path, data_dir):
+    """The DICOM series and the NRRD of one scan: each with its own HU, the lung mask on both."""
+    scans = data_dir / "volumes"
+    mask = scans / "cip_ct64" / "wholeLung-64.nrrd"
+    scheme = {1: Label.LUNG, 2: Label.LUNG, 3: Label.LUNG}
+    (added,) = _add(store, scans / "cip_ct64_dicom", labels=mask, label_map=scheme)
+    assert added.error is None
+    assert added.state is State.CORRECTED
+    (version,) = store.history(added.case)
+    labels, image = store.labels(version.id).labels, store.image(added.case)
+    assert labels.shape == image.hu.shape
+    assert np.median(image.hu[labels == Label.LUNG]) < -700 < np.median(image.hu[labels == 0])
+    assert store.verify() == []

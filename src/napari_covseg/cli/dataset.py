@@ -94,10 +94,10 @@ def _add(verbs: Any) -> None:
     parser.add_argument(
         "--reviewed",
         metavar="RANGES|all",
-        help="with --case: the slices that were checked, from 0 at the feet, such as 0-30,45",
+        help="for --case NAME: the slices that were checked, from 0 at the feet, such as 0-30,45",
     )
     parser.add_argument(
-        "--minutes", type=float, default=0.0, metavar="N", help="with --case: time it took"
+        "--minutes", type=float, default=0.0, metavar="N", help="for --case NAME: time it took"
     )
     _end(parser, author=True)
 
@@ -168,6 +168,6 @@ def _export(verbs: Any) -> None:
         "--version",
         type=int,
         metavar="NUMBER",
-        help="with --case: a version (default: the accepted one, else the newest)",
+        help="for --case NAME: a version (default: the accepted one, else the newest)",
     )
     _end(parser, author=False)

@@ -147,16 +147,18 @@ def add_labels(
 def _add(store: CaseStore, source: _Source, request: AddRequest) -> Added:
     volume = read_volume(source.path, series=request.series, window=request.window)
     labels = None
-    notes = [*source.notes, *volume.warnings]
+    notes = list(volume.warnings)
     if source.labels is not None:
         labels = _read_labels(source.labels, volume.geometry, source.label_map)
         notes += labels.warnings
-    patient = source.patient
+    patient, patient_notes = source.patient, list(source.notes)
     if patient is None and volume.source == "DICOM":
         patient = dicom_patient_id(source.path, request.series)
         if not patient:
-            notes.append("no PatientID: it counts as a patient of its own")
+            patient_notes.append("no PatientID: it counts as a patient of its own")
     record, there = _case(store, volume, source.name, patient, request.author)
+    if not there:
+        notes += patient_notes
     if labels is not None:
         if record.versions:
             notes.append("it has labels already: those given were left out (add them with --case)")
@@ -235,9 +237,9 @@ def _of_dataset(dataset: RawDataset, request: AddRequest) -> list[_Source]:
             patient=case.patient if case.patient != case.name else None,
             name=case.name if request.keep_names else None,
             label_map=dataset.label_map,
-            notes=dataset.warnings,
+            notes=() if number else dataset.warnings,
         )
-        for case in dataset.cases
+        for number, case in enumerate(dataset.cases)
     ]
 
 
