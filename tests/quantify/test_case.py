@@ -230,6 +230,7 @@ def test_a_lost_lung_has_no_rows_and_no_scores():
     score = found.scores["lung_severity_score"]
     assert (score.value, score.note) == (None, "no left lung was found")
     assert found.lesions.largest.lobe is None
+    assert set(found.density) == {"both", "right", "lesions", "ggo", "consolidation"}
     assert any("No left lung was found" in line for line in found.warnings)
 
 
@@ -247,6 +248,21 @@ def test_lungs_cut_off_by_the_image_have_volumes_but_no_thirds_and_scores(cut, w
     assert (dict(found.lobes), dict(found.regions)) == ({}, {})
     assert all(score.value is None for score in found.scores.values())
     assert any(f"cuts the lungs off at the {where}" in line for line in found.warnings)
+
+
+def test_a_round_field_of_view_that_cuts_the_lungs_is_seen():
+    labels = diseased()
+    volume = as_volume(labels)
+    volume.hu[:, :, :18] = -1024
+    labels[:, :, :18] = 0
+    cut = run_to_end(quantify(as_map(labels), volume))
+    assert cut.scores["ct_score_25"].value is None
+    assert any("cuts the lungs off at the sides" in line for line in cut.warnings)
+    # The same padding far from the lungs is just air around the patient.
+    volume.hu[:, :, :18] = -1000
+    volume.hu[:, :, :6] = -1024
+    apart = run_to_end(quantify(as_map(labels), volume))
+    assert apart.scores["ct_score_25"].value is not None
 
 
 def test_a_lesion_at_the_edge_of_the_image_is_said():
@@ -291,7 +307,7 @@ def test_ignored_voxels_and_unknown_infection():
     assert found.parts["right"].lung_ml == pytest.approx(718.0)
     assert found.parts["right"].lesions.ml == pytest.approx(4.0)
     assert found.parts["right"].ggo.ml == pytest.approx(2.0)
-    assert any("2 ml are marked as not reviewed" in line for line in found.warnings)
+    assert any("2.0 ml are marked as not reviewed" in line for line in found.warnings)
     assert any("unknown class" in line for line in found.warnings)
 
 

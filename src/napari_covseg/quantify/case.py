@@ -23,7 +23,7 @@ from napari_covseg.quantify.profile import LungProfile
 from napari_covseg.quantify.regions import Regions
 from napari_covseg.quantify.second_opinion import SecondOpinion, second_opinion
 from napari_covseg.quantify.severity import Score, lobe_scores, region_score
-from napari_covseg.quantify.tally import GGO, HEALTHY, Counter, Tally
+from napari_covseg.quantify.tally import CONSOLIDATION, GGO, HEALTHY, Counter, Tally
 
 
 class _Gridded(Protocol):
@@ -45,8 +45,8 @@ class Quantification:
     ``parts`` are the lungs and their divisions by name (`figures.PARTS`), ``lobes`` the five lobes
     and ``regions`` the 20 regions of the CT severity score, empty where they cannot be given.
     ``lobes_from`` says where lobes come from: ``map``, ``approximate`` or empty. ``density`` is
-    that of the lungs (``both``, ``right``, ``left``) and of both lungs' tissue by class
-    (``lesions``, ``ggo``, ``consolidation``); ``histogram`` is the lower edges (HU) and voxel
+    that of the lungs that are there (``both``, ``right``, ``left``) and of both lungs' tissue by
+    class (``lesions``, ``ggo``, ``consolidation``); ``histogram`` is the lower edges (HU) and voxel
     counts of both lungs' histogram; both are None without a CT. ``warnings`` are plain sentences.
     """
 
@@ -113,9 +113,9 @@ def quantify(
             meter.add(z, voxels)
     voxel_ml = labels.geometry.voxel_ml if spacing_known else None
     tally = counter.tally()
-    whole = completeness(tally, profile, labels.geometry)
+    whole = completeness(tally, profile, labels, volume)
     found = meter.lesions(voxel_ml, with_lobes=lobes is not None or whole.whole)
-    warnings += label_warnings(profile, labels.geometry)
+    warnings += label_warnings(profile, voxel_ml)
     warnings += _result_warnings(whole, found, spacing_known)
     yield Progress(slices, slices, "measuring")
     return _collect(labels.case, tally, whole, found, lobes, doubt, voxel_ml, tuple(warnings))
@@ -139,6 +139,7 @@ def _collect(
     parts = {name: part for name, part in PARTS.items() if _is_given(name, part, whole)}
     by_lobe = figures(LOBES) if lobes is not None or whole.whole else {}
     regions = figures(TWENTY) if whole.whole else {}
+    present = {"left": whole.left, "right": whole.right}
     opinion = second_opinion(tally)
     scores = lobe_scores(by_lobe, lobes is None, whole.why_not_whole)
     scores["ct_severity_score"] = region_score(regions, whole.why_not_whole)
@@ -150,24 +151,30 @@ def _collect(
         regions=regions,
         scores=scores,
         lesions=lesions,
-        density=None if tally.hu is None else _densities(tally.hu, voxel_ml),
+        density=None
+        if tally.hu is None
+        else {
+            name: Density.of(counts, voxel_ml)
+            for name, counts in _tissues(tally.hu).items()
+            if present.get(name, True)
+        },
         histogram=None if tally.hu is None else histogram(tally.hu.sum(axis=(0, 1))),
         second_opinion=opinion,
         warnings=(*warnings, *(opinion.disagreements if opinion else ())),
     )
 
 
-def _densities(hu: NDArray[np.int64], voxel_ml: float | None) -> dict[str, Density]:
+def _tissues(hu: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Voxel counts by HU of each kind of tissue whose density is given."""
     tissue = hu.sum(axis=0)
-    counts = {
+    return {
         "both": tissue.sum(axis=0),
         "right": hu[1].sum(axis=0),
         "left": hu[0].sum(axis=0),
         "lesions": tissue[HEALTHY + 1 :].sum(axis=0),
         "ggo": tissue[GGO],
-        "consolidation": tissue[GGO + 1],
+        "consolidation": tissue[CONSOLIDATION],
     }
-    return {name: Density.of(found, voxel_ml) for name, found in counts.items()}
 
 
 def _is_given(name: str, part: Mapping[str, int], whole: Completeness) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import Label
+from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.quantify.profile import LungProfile
 from napari_covseg.quantify.tally import Tally
 
@@ -19,6 +21,9 @@ share of the largest slice, whichever is more."""
 CUT_SIDE_SHARE = 0.05
 """Lungs are cut off at the sides if, over their slices, so much of their width (the square root of
 the largest slice's area) lies on the edge of the picture."""
+PADDING_HU, PADDED_SHARE = -1024, 0.2
+"""They are too if, in their largest slice, so much of their width borders on padding: a round field
+of view that left out the chest wall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,16 @@ class Completeness:
         return ""
 
 
-def completeness(tally: Tally, profile: LungProfile, geometry: Geometry) -> Completeness:
-    """Look for missing lungs, and for lungs cut off by the image."""
+def completeness(
+    tally: Tally, profile: LungProfile, labels: LabelMap, volume: CTVolume | None
+) -> Completeness:
+    """Look for missing lungs, and for lungs cut off by the image or its field of view."""
     left, right = (int(side.sum()) for side in tally.cells)
+    cut = _cut(profile, labels.geometry)
+    if "sides" not in cut and volume is not None and _beside_padding(profile, labels, volume):
+        cut = (*cut, "sides")
     return Completeness(
-        left=left > MISSING_SHARE * right,
-        right=right > MISSING_SHARE * left,
-        cut=_cut(profile, geometry),
+        left=left > MISSING_SHARE * right, right=right > MISSING_SHARE * left, cut=cut
     )
 
 
@@ -71,15 +79,30 @@ def _cut(profile: LungProfile, geometry: Geometry) -> tuple[str, ...]:
     return tuple(found)
 
 
-def label_warnings(profile: LungProfile, geometry: Geometry) -> list[str]:
+def _beside_padding(profile: LungProfile, labels: LabelMap, volume: CTVolume) -> bool:
+    if profile.lung == 0:
+        return False
+    _, y_mm, x_mm = labels.geometry.spacing_mm
+    widest = int(profile.along_z.argmax())
+    plane = labels.labels[widest]
+    lung = (plane > Label.BACKGROUND) & (plane < Label.IGNORE)
+    # Noise reaches that value too, but in single pixels.
+    padding = ndimage.binary_opening(volume.hu[widest] <= PADDING_HU, iterations=3)
+    rim = ndimage.binary_dilation(padding, iterations=2) & lung & ~padding
+    rim_mm = float(rim.sum()) * (y_mm * x_mm) / (2 * max(y_mm, x_mm))
+    return rim_mm > PADDED_SHARE * float(np.sqrt(profile.along_z[widest] * y_mm * x_mm))
+
+
+def label_warnings(profile: LungProfile, voxel_ml: float | None) -> list[str]:
     """What the label map itself leaves open."""
     found = []
     ignored = int(profile.labels[Label.IGNORE])
     if ignored:
-        ml = ignored * geometry.voxel_ml
-        found.append(f"{ml:.0f} ml are marked as not reviewed: they count nowhere.")
+        much = f"{ignored} voxels" if voxel_ml is None else f"{ignored * voxel_ml:.1f} ml"
+        found.append(f"{much} are marked as not reviewed: they count nowhere.")
     if profile.labels[Label.INFECTION]:
         found.append(
-            "Some infection is of unknown class: it counts as lesion, not as GGO or consolidation."
+            "Some infection is of unknown class: it counts as lesion only, so GGO and "
+            "consolidation are at least what is given."
         )
     return found
