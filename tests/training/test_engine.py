@@ -17,7 +17,7 @@ from torch import nn
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, Steps, run_to_end
 from napari_covseg.models.device import Device
-from napari_covseg.training import engine
+from napari_covseg.training import account, engine
 from napari_covseg.training.engine import fit
 from napari_covseg.training.job import STATE, Job, check_folder
 from napari_covseg.training.learner import Learner, out_of_memory
@@ -193,7 +193,7 @@ def test_no_two_sources_share_a_seed(tmp_path: Path) -> None:
 
 def test_figures_of_speed_leave_out_measuring(tmp_path: Path, monkeypatch) -> None:
     busy = iter(range(100))
-    monkeypatch.setattr(engine, "_gpu_percent", lambda device: float(next(busy)))
+    monkeypatch.setattr(account, "_gpu_percent", lambda device: float(next(busy)))
 
     def slow_to_measure(network: nn.Module, case: ToyCase) -> Steps[np.ndarray]:
         time.sleep(1.5)

@@ -10,7 +10,8 @@ from napari_covseg.training.augment import make_batch
 from napari_covseg.training.augment_volume import VolumeAugmentation
 from napari_covseg.training.cases import TrainingCase
 from napari_covseg.training.dataset import NO_LESION, SliceSampler, TrainingSlice
-from napari_covseg.training.sampling import BatchSource, PatchBatches, SliceBatches
+from napari_covseg.training.prefetch import BatchSource
+from napari_covseg.training.sampling import PatchBatches, SliceBatches
 
 SPACING = (2.7, 1.58, 1.58)
 

@@ -16,7 +16,7 @@ from napari_covseg.models.device import Device
 from napari_covseg.training.learner import Loss
 from napari_covseg.training.outcome import EpochReport
 from napari_covseg.training.parallel import Alone, Parallel
-from napari_covseg.training.prefetch import Batches
+from napari_covseg.training.prefetch import BatchSource
 from napari_covseg.training.schedules import CHANGEABLE, Preset
 from napari_covseg.training.state import check_same, read_state
 from napari_covseg.training.validation import Case
@@ -53,7 +53,7 @@ class Job:
     device: Device
     network: nn.Module
     loss: Loss
-    make_source: Callable[[int], Batches]
+    make_source: Callable[[int], BatchSource]
     folder: Path
     identity: Mapping[str, Any] = field(default_factory=dict)
     cases: Sequence[Case] = ()

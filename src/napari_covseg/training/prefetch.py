@@ -14,8 +14,8 @@ DEPTH = 3
 """Batches that each thread keeps ready."""
 
 
-class Batches(Protocol):
-    """Where batches come from; its state is that of its random generator."""
+class BatchSource(Protocol):
+    """Endless batches, the same for the same state, which is that of a random generator."""
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Images ``(n, 1, *spatial)`` float32 and codes ``(n, *spatial)`` uint8."""
@@ -38,7 +38,7 @@ class Prefetcher:
     """
 
     def __init__(
-        self, sources: Sequence[Batches], threads: bool = True, pin_memory: bool = False
+        self, sources: Sequence[BatchSource], threads: bool = True, pin_memory: bool = False
     ) -> None:
         self._sources, self._threads, self._pin = tuple(sources), threads, pin_memory
         self._states = [source.state_dict() for source in self._sources]
@@ -81,7 +81,7 @@ class Prefetcher:
 class _Lane:
     """One source in its thread."""
 
-    def __init__(self, source: Batches, pin_memory: bool) -> None:
+    def __init__(self, source: BatchSource, pin_memory: bool) -> None:
         self._source, self._pin = source, pin_memory
         self._ready: queue.Queue[Any] = queue.Queue(DEPTH)
         self._stopped = threading.Event()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,22 +28,6 @@ from napari_covseg.training.augment_volume import (
 )
 from napari_covseg.training.cases import TrainingCase
 from napari_covseg.training.dataset import SliceSampler, TrainingSlice
-
-
-class BatchSource(Protocol):
-    """Endless batches, the same for the same state."""
-
-    def next_batch(self) -> tuple[Tensor, Tensor]:
-        """Images ``(n, 1, *spatial)`` float32 and codes ``(n, *spatial)`` uint8."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values from which `load_state_dict` goes on."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        ...
 
 
 class _Drawn:

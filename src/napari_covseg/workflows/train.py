@@ -37,9 +37,10 @@ from napari_covseg.training.job import Job, check_folder
 from napari_covseg.training.losses import build_loss
 from napari_covseg.training.outcome import EpochReport
 from napari_covseg.training.parallel import Alone, Together, several_processes
+from napari_covseg.training.prefetch import BatchSource
 from napari_covseg.training.pretrained import imagenet_weights, load_encoder
 from napari_covseg.training.process import Handle, serve
-from napari_covseg.training.sampling import BatchSource, PatchBatches, SliceBatches
+from napari_covseg.training.sampling import PatchBatches, SliceBatches
 from napari_covseg.training.schedules import Preset
 from napari_covseg.training.splits import Fold
 from napari_covseg.workflows.split import checked_split, only_cases
