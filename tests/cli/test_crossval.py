@@ -65,6 +65,37 @@ def test_another_configuration(
     assert "settings.batch was 2, is 4" in capsys.readouterr().err
 
 
+def test_the_seed_changes_the_training_and_not_the_folds(
+    data: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not output.exists():
+        pytest.skip("runs after the folds were trained")
+    assert main(arguments(data, tmp_path / "out", "--seed", "3", "--json")) == 0
+    other, first = (
+        json.loads(capsys.readouterr().out),
+        json.loads((output / "crossval.json").read_text()),
+    )
+    assert other["settings"]["seed"] == 3
+    for one, two in zip(other["measurements"], first["measurements"], strict=True):
+        assert (one["fold"], one["case"]) == (two["fold"], two["case"])
+    for one, two in zip(other["folds"], first["folds"], strict=True):
+        assert one["curve"]["epochs"] == two["curve"]["epochs"]
+        assert one["curve"] != two["curve"]
+
+
+def test_a_folder_whose_folds_another_seed_drew_goes_on(
+    data: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not output.exists():
+        pytest.skip("runs after the folds were trained")
+    file = output / "configuration.json"
+    before = file.read_text()
+    file.write_text(json.dumps({**json.loads(before), "seed": 7}))
+    assert main(arguments(data, output, "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["summary"]["lung"]["cases"] == 3
+    file.write_text(before)
+
+
 def test_a_failed_fold_gives_its_exit_code(
     data: Path,
     tmp_path: Path,

@@ -328,11 +328,8 @@ def test_folds_kept_in_another_place(
 ) -> None:
     """Another seed on the folds of an earlier cross-validation."""
     other = replace(TINY, seed=1, epochs=1)
-    result = run_to_end(
-        crossval(
-            request(data, tmp_path / "out", preset=other, seed=1, splits=done[0] / "splits.json")
-        )
-    )
+    kept = request(data, tmp_path / "out", preset=other, splits=done[0] / "splits.json")
+    result = run_to_end(crossval(kept))
     assert not (tmp_path / "out" / "splits.json").exists()
     assert result.content.seed == 0
     pairs = [(one.fold, one.case) for one in result.content.measured]

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.output import complain, one_line, print_json
-from napari_covseg.cli.reading import add_label_map, add_window, label_map_of, window_of
+from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.cli.scoring import aligned, interval, number
-from napari_covseg.cli.train import preset_from, shown, stopping
+from napari_covseg.cli.train import shown, stopping
+from napari_covseg.cli.training_options import (
+    DATA,
+    add_reading,
+    add_settings,
+    add_splits,
+    preset_from,
+    what_can_be_set,
+)
 from napari_covseg.domain.errors import Cancelled, UsageError
 from napari_covseg.domain.progress import Progress, run_to_end
-from napari_covseg.training.schedules import PRESETS, settings_help
 
 if TYPE_CHECKING:
     from napari_covseg.workflows.crossval import CrossvalResult
@@ -23,19 +30,21 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "crossval",
         help="cross-validate a training by patient; tables, curves and pictures",
-        description="Train and measure a network on folds by patient and write one report. The "
-        "same command again goes on where it stopped.",
-        epilog="settings (--set FIELD=VALUE):\n" + settings_help(),
+        description="Train and measure a network on folds by patient and write one report.\n"
+        "The same command again goes on where it stopped.",
+        epilog=what_can_be_set(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "data", metavar="DATA", help="an nnU-Net v2 raw dataset, or a folder of several"
-    )
+    parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder for the report and the folds"
     )
     parser.add_argument(
-        "--folds", type=int, default=5, metavar="N", help="how many, by patient (default 5)"
+        "--folds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="divide the patients into N parts, each of which measures once (default 5)",
     )
     parser.add_argument(
         "--turned-round",
@@ -48,20 +57,9 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="measure the whole pipeline's label maps, not the network's own output",
     )
-    _add_training(parser)
-    parser.add_argument(
-        "--splits",
-        metavar="FILE",
-        help="where folds are kept once drawn (default DIR/splits.json)",
-    )
-    parser.add_argument(
-        "--patients", metavar="FILE.csv", help="columns case and patient, if not beside DATA"
-    )
-    add_label_map(parser)
-    add_window(parser)
-    parser.add_argument(
-        "--cache", metavar="DIR", help="prepared cases, shared by trainings (default DIR/cache)"
-    )
+    add_settings(parser, "train each fold for so long at most")
+    add_splits(parser)
+    add_reading(parser)
     parser.add_argument(
         "--device",
         default="auto",
@@ -71,24 +69,6 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON only")
     parser.set_defaults(func=run)
-
-
-def _add_training(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--preset", default="fast", metavar="NAME", help=f"{' or '.join(PRESETS)} (default fast)"
-    )
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a setting of the preset, such as batch=4 or patch=64,64,48; repeatable",
-    )
-    parser.add_argument("--minutes", type=float, metavar="M", help="stop each fold after this time")
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="of every random choice, the folds' too (default 0)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,7 +87,6 @@ def run(args: argparse.Namespace) -> int:
         output=Path(args.output),
         preset=preset,
         folds=args.folds,
-        seed=preset.seed,
         splits=Path(args.splits) if args.splits else None,
         turned_round=args.turned_round,
         postprocess=args.postprocess,

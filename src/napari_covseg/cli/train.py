@@ -13,19 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.output import complain, print_json, progress_bars
-from napari_covseg.cli.reading import add_label_map, add_window, label_map_of, window_of
+from napari_covseg.cli.reading import label_map_of, window_of
+from napari_covseg.cli.training_options import (
+    DATA,
+    SPLITS,
+    add_reading,
+    add_settings,
+    add_splits,
+    preset_from,
+    what_can_be_set,
+)
 from napari_covseg.domain.errors import Cancelled, UsageError
 from napari_covseg.domain.progress import Progress, run_to_end
-from napari_covseg.training.schedules import PRESETS, Preset, find_preset, settings_help
 
 if TYPE_CHECKING:
     from napari_covseg.training.splits import Fold
     from napari_covseg.workflows.train_request import TrainResult
 
 LINE_EVERY_S = 30.0
-FOLD, SPLITS = "1/5", "splits.json"
-SPLIT_SEED = 0
-"""Another ``--seed`` changes the training and not who measures it, or curves would not compare."""
+FOLD = "1/5"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,40 +40,21 @@ def add_parser(subparsers: Any) -> None:
         "train",
         help="train a network on nnU-Net datasets",
         description="Train a network; write the model, its logs and a state to resume from.",
-        epilog="settings (--set FIELD=VALUE):\n" + settings_help(),
+        epilog=what_can_be_set(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "data", metavar="DATA", help="an nnU-Net v2 raw dataset, or a folder of several"
-    )
+    parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the model")
-    parser.add_argument(
-        "--preset", default="fast", metavar="NAME", help=f"{' or '.join(PRESETS)} (default fast)"
-    )
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a setting of the preset, such as batch=4 or patch=64,64,48; repeatable",
-    )
-    parser.add_argument("--minutes", type=float, metavar="M", help="stop after this time")
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="of every random choice but the split (default 0)"
-    )
+    parser.add_argument("--name", default="", help="the model's name (default: that of DIR)")
+    add_settings(parser, "train for so long at most; the learning rate of fast ends with it")
     _add_split(parser)
-    parser.add_argument("--name", default="", help="the model's name (default: the folder's)")
-    add_label_map(parser)
-    add_window(parser)
+    add_splits(parser)
+    add_reading(parser)
     parser.add_argument(
-        "--patients", metavar="FILE.csv", help="columns case and patient, if not beside DATA"
-    )
-    parser.add_argument(
-        "--cache", metavar="DIR", help="prepared cases, shared by trainings (default DIR/cache)"
-    )
-    parser.add_argument(
-        "--device", default="auto", metavar="auto|cpu|cuda[:N]|mps", help="default auto"
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:N]|mps",
+        help="where to train; auto: CUDA, Apple graphics or the CPU (default auto)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the training that DIR holds, if any"
@@ -79,33 +66,19 @@ def add_parser(subparsers: Any) -> None:
 def _add_split(parser: argparse.ArgumentParser) -> None:
     split = parser.add_mutually_exclusive_group()
     split.add_argument(
-        "--validation-patients", metavar="A,B", help="patients that measure and do not train"
+        "--validation-patients",
+        metavar="A,B",
+        help="patients that only measure how good the network is, and do not train it",
     )
     split.add_argument(
-        "--fold", metavar="K/N", help=f"fold K of N by patient measures (default {FOLD})"
+        "--fold",
+        metavar="K/N",
+        help="divide the patients into N parts: part K measures, the others train "
+        f"(default {FOLD})",
     )
     split.add_argument(
         "--all-patients", action="store_true", help="train on everybody; nothing is measured"
     )
-    parser.add_argument(
-        "--splits",
-        metavar="FILE",
-        help=f"where folds are kept once drawn (default DIR/{SPLITS})",
-    )
-
-
-def preset_from(args: argparse.Namespace) -> Preset:
-    """The preset with what the flags change.
-
-    Raises
-    ------
-    UsageError
-        If there is no such preset or a setting cannot be used.
-    """
-    settings = list(args.settings)
-    settings += [f"minutes={args.minutes}"] if args.minutes is not None else []
-    settings += [f"seed={args.seed}"] if args.seed is not None else []
-    return find_preset(args.preset).with_settings(settings)
 
 
 def read_fold(text: str) -> tuple[int, int]:
@@ -184,7 +157,7 @@ def _split(args: argparse.Namespace, fold: tuple[int, int]) -> Fold:
     output = Path(args.output)
     make_folder(output)
     file = Path(args.splits) if args.splits else output / SPLITS
-    return split_by_fold(datasets, *fold, file, SPLIT_SEED)
+    return split_by_fold(datasets, *fold, file)
 
 
 @contextmanager

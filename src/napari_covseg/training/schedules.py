@@ -48,7 +48,7 @@ class Preset:
     """
 
     name: str = _said("custom", "what the settings are called")
-    network: str = _said("unet_lite", "network, by its name")
+    network: str = _said("unet_lite", "network, by its name (list below)")
     network_arguments: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": 'its arguments, JSON, such as {"channels":[8,16]}'}
     )
@@ -65,7 +65,7 @@ class Preset:
     batches: int = _said(100, "batches in an epoch")
     epochs: int = _said(16, "epochs at most")
     minutes: float = _said(0.0, "time budget, 0 for none; a cosine ends with it")
-    loss: str = _said("dice_ce", "loss, by its name")
+    loss: str = _said("dice_ce", "dice_ce or tversky_ce, each with cross-entropy")
     loss_settings: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": 'its settings, JSON, such as {"alpha":0.3}'}
     )
@@ -88,11 +88,11 @@ class Preset:
     lesion_share: float = _said(0.65, "share of patches that are taken where a lesion is")
     dataset_weights: Mapping[str, float] = field(
         default_factory=dict,
-        metadata={"help": "how often each data set is drawn: NAME:WEIGHT,...; empty: by patients"},
+        metadata={"help": "how often each dataset is drawn: NAME:WEIGHT,...; empty: by patients"},
     )
     validate_every: int = _said(1, "epochs between measurements on the validation cases")
     workers: int = _said(2, "threads that prepare batches beside a graphics card; 0: none")
-    seed: int = _said(0, "of every random choice")
+    seed: int = _said(0, "of every random choice but the folds")
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -259,12 +259,14 @@ def find_preset(name: str) -> Preset:
 
 
 def settings_help() -> str:
-    """A line for each field: its name, what it means, and its value in each preset."""
+    """A line for each field: its name, what it means, its value, or that in each preset."""
     lines = []
     for one in fields(Preset):
         if one.name != "name":
             values = {key: _value(getattr(preset, one.name)) for key, preset in PRESETS.items()}
             shown = ", ".join(f"{key} {value}" for key, value in values.items())
+            if len(set(values.values())) == 1:
+                shown = next(iter(values.values()))
             lines.append(f"  {one.name}: {one.metadata['help']} ({shown})")
     return "\n".join(lines)
 

@@ -27,6 +27,7 @@ from napari_covseg.workflows.crossval_report import ReportFiles, make_content, w
 from napari_covseg.workflows.crossval_request import CrossvalRequest, FoldRequest
 from napari_covseg.workflows.crossval_spread import UNITS, run_spread
 from napari_covseg.workflows.segment import make_folder
+from napari_covseg.workflows.split import SPLIT_SEED
 from napari_covseg.workflows.train import CACHE
 from napari_covseg.workflows.train_request import TrainRequest, plain_labels
 
@@ -67,7 +68,7 @@ def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
     yield Progress(0, 1, "looking at the data")
     datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     patients = {case.name: case.patient for dataset in datasets for case in dataset.cases}
-    draw_folds(patients, request.folds, request.seed)  # Complains before anything is written.
+    draw_folds(patients, request.folds, SPLIT_SEED)  # Complains before anything is written.
     devices = _devices(request.devices)
     make_folder(request.output)
     configuration = yield from _configuration(request, datasets)
@@ -78,7 +79,7 @@ def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
             nothing = dict.fromkeys(later)
             check_same({**saved, **nothing}, {**configuration, **nothing})
     splits = request.splits or request.output / SPLITS
-    folds = read_or_draw(splits, patients, request.folds, request.seed)
+    folds = read_or_draw(splits, patients, request.folds, SPLIT_SEED)
     if request.turned_round:
         folds = tuple(fold.turned_round() for fold in folds)
     configuration["split"] = {
@@ -108,7 +109,6 @@ def _configuration(
         cases[case.name] = content_key(case, {"labels": plain_labels(label_map)})
     return {
         "folds": request.folds,
-        "seed": request.seed,
         "turned_round": request.turned_round,
         "settings": request.preset.to_dict(),
         "label_map": request.label_map and plain_labels(request.label_map),
@@ -129,6 +129,8 @@ def _read_configuration(folder: Path) -> dict[str, Any] | None:
         raise InputError(
             f"{path.name}: damaged; restore it, or choose another output folder"
         ) from None
+    # Earlier versions drew folds by a seed that could be set; the split tells what was drawn.
+    content.pop("seed", None)
     return content
 
 

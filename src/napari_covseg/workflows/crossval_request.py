@@ -26,8 +26,6 @@ class CrossvalRequest:
         Every setting of the trainings.
     folds
         How many, by patient.
-    seed
-        Of the draw of the folds; that of the trainings is a setting.
     splits
         Where the folds are kept once drawn; ``splits.json`` in the output folder if it is not
         given. Folds that the file holds are used as they are.
@@ -52,7 +50,6 @@ class CrossvalRequest:
     output: Path
     preset: Preset = field(default_factory=lambda: PRESETS["fast"])
     folds: int = 5
-    seed: int = 0
     splits: Path | None = None
     turned_round: bool = False
     postprocess: bool = False

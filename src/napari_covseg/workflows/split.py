@@ -10,6 +10,10 @@ from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.io.nnunet import RawDataset
 from napari_covseg.training.splits import Fold, read_or_draw
 
+SPLIT_SEED = 0
+"""Folds are drawn with it whatever the seed of a training: another seed changes how a network is
+trained and not who measures it, or trainings would not compare."""
+
 
 def split_by_patients(datasets: Sequence[RawDataset], patients: Sequence[str]) -> Fold:
     """The cases of these patients measure, all others train.
@@ -34,7 +38,7 @@ def split_by_patients(datasets: Sequence[RawDataset], patients: Sequence[str]) -
 
 
 def split_by_fold(
-    datasets: Sequence[RawDataset], number: int, folds: int, file: Path, seed: int
+    datasets: Sequence[RawDataset], number: int, folds: int, file: Path, seed: int = SPLIT_SEED
 ) -> Fold:
     """Fold ``number`` (from 1) of ``folds``, kept in ``file``.
 
