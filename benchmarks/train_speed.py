@@ -31,7 +31,7 @@ from napari_covseg.training.cases import TrainingCase
 from napari_covseg.training.learner import Learner
 from napari_covseg.training.losses import build_loss
 from napari_covseg.training.parallel import Alone
-from napari_covseg.training.prefetch import Batches, Prefetcher
+from napari_covseg.training.prefetch import BatchSource, Prefetcher
 from napari_covseg.training.sampling import PatchBatches, SliceBatches
 from napari_covseg.training.schedules import PRESETS, Preset
 
@@ -59,7 +59,7 @@ def ours(
     """Patches a second of our pipeline as the engine runs it: threads beside a graphics card."""
     where = device.name if device.kind == "cuda" else "cpu"
 
-    def source(seed: int) -> Batches:
+    def source(seed: int) -> BatchSource:
         if preset.dimensions == 2:
             y, x = preset.patch
             return SliceBatches(cases, (y, x), preset.batch, seed)
