@@ -14,7 +14,13 @@ from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.preprocess.steps import ClipHU, GreyLevels, Resample, ZScore
 from napari_covseg.preprocess.volume_recipe import VolumeRecipe
-from napari_covseg.training.cases import Recipe, TrainingCase, check_classes, load_cases
+from napari_covseg.training.cases import (
+    Recipe,
+    TrainingCase,
+    check_classes,
+    load_cases,
+    tells_lesions_apart,
+)
 from napari_covseg.training.dataset import NO_LESION
 
 
@@ -165,6 +171,16 @@ def test_classes_that_nothing_teaches_are_told_or_refused() -> None:
         check_classes(partial, [NetworkClass.GGO])
     with pytest.raises(InputError, match="no labelled voxel"):
         check_classes([_case(Label.IGNORE, Label.IGNORE)])
+
+
+def test_lesions_are_told_apart_where_both_classes_are_taught() -> None:
+    either, ggo, consolidation = (
+        _case(Label.LUNG, one) for one in (Label.INFECTION, Label.GGO, Label.CONSOLIDATION)
+    )
+    assert not tells_lesions_apart([either])
+    assert not tells_lesions_apart([either, ggo])
+    assert tells_lesions_apart([either, ggo, consolidation])
+    assert tells_lesions_apart([ggo])
 
 
 @pytest.mark.real_data

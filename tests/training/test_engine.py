@@ -20,7 +20,7 @@ from napari_covseg.models.device import Device
 from napari_covseg.training import account, engine
 from napari_covseg.training.engine import fit
 from napari_covseg.training.job import STATE, Job, check_folder
-from napari_covseg.training.learner import Learner, out_of_memory
+from napari_covseg.training.learner import Learner, as_set, out_of_memory
 from napari_covseg.training.logs import read_rows
 from napari_covseg.training.losses import partial_label_loss
 from napari_covseg.training.parallel import Alone
@@ -493,6 +493,16 @@ def test_the_average_follows_weights_and_batch_statistics() -> None:
         assert not torch.equal(before[key], now[key])
         torch.testing.assert_close(average[key], expected)
     assert Learner(network, partial_label_loss, replace(SHORT, ema=0), CPU, Alone()).kept is network
+
+
+def test_volumes_train_in_float32_on_a_cpu() -> None:
+    fast = Device("cpu", "CPU", "bfloat16")
+    volumes = replace(SHORT, recipe="mueller2021", patch=(8, 8, 8), precision="auto")
+    slices = replace(SHORT, precision="auto")
+    assert as_set(fast, volumes).precision == "float32"
+    assert as_set(fast, slices).precision == "bfloat16"
+    assert as_set(fast, replace(volumes, precision="bfloat16")).precision == "bfloat16"
+    assert as_set(Device("cuda:0", "card", "bfloat16"), volumes).precision == "bfloat16"
 
 
 def test_long_gradients_are_clipped() -> None:

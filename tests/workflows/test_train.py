@@ -168,6 +168,7 @@ def test_nobody_measures(data: Path, tmp_path: Path) -> None:
         ({"validation": ("toy_2",)}, InputError, "1 patients have cases in training and in"),
         ({"preset": replace(TINY, network="unet9")}, ModelError, "'unet9' is not known"),
         ({"preset": replace(TINY, network="unet3d")}, UsageError, "takes 3D input, but recipe"),
+        ({"preset": replace(TINY, network="infnet2d")}, UsageError, "gives several outputs"),
         ({"preset": replace(TINY, pretrained=True)}, UsageError, "--set pretrained=false"),
         ({"preset": replace(TINY, loss="dice")}, UsageError, "unknown loss 'dice'"),
         ({"preset": replace(TINY, dataset_weights={"ma": 1.0})}, InputError, "no training case in"),

@@ -35,6 +35,8 @@ class NetworkEntry:
         2 for axial slices (`AxialRecipe`), 3 for volumes (`VolumeRecipe`).
     description
         One line for lists.
+    outputs
+        Whether it gives several outputs in training (`outputs.DeepOutputs`), each to be supervised.
     """
 
     name: str
@@ -42,6 +44,7 @@ class NetworkEntry:
     factory: str
     dimensions: Literal[2, 3]
     description: str
+    outputs: bool = False
 
 
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
@@ -69,7 +72,7 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
                 "U-Net on EfficientNet-B0 to B7, after Singh & Krishna",
             ),
             NetworkEntry(
-                "infnet2d", "infnet2d", "InfNet2D", 2, "Inf-Net of Fan et al., Fung et al."
+                "infnet2d", "infnet2d", "InfNet2D", 2, "Inf-Net of Fan et al., Fung et al.", True
             ),
             NetworkEntry(
                 "infnet2d_multi",
@@ -77,6 +80,7 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
                 "InfNetMulti2D",
                 2,
                 "Inf-Net, and a U-Net that makes classes of what it finds",
+                True,
             ),
         )
     }

@@ -116,9 +116,7 @@ def check_classes(
     InputError
         If one of the classes ``asked`` for is among them, or no voxel has a label at all.
     """
-    counts = np.zeros(NO_LESION + 1, np.int64)
-    for case in cases:
-        counts += np.bincount(case.codes.reshape(-1), minlength=NO_LESION + 1)
+    counts = _counts(cases)
     if counts.sum() == counts[Label.IGNORE]:
         raise InputError("the training data has no labelled voxel: all of it is ignored or empty")
     empty = [c for c in NetworkClass if not counts[list(_TEACH[c])].sum()]
@@ -130,6 +128,24 @@ def check_classes(
             )
     unknown = counts[Label.INFECTION] > 0
     return tuple(f"no voxel of the training data is {_told(c, bool(unknown))}" for c in empty)
+
+
+def tells_lesions_apart(cases: Sequence[TrainingCase]) -> bool:
+    """Whether the labels teach what is GGO and what consolidation.
+
+    They do not where a lesion may be either and no voxel is one of them for certain: the network
+    could then call every lesion so and lose nothing.
+    """
+    counts = _counts(cases)
+    either = bool(counts[Label.INFECTION])
+    return not either or bool(counts[Label.GGO] and counts[Label.CONSOLIDATION])
+
+
+def _counts(cases: Sequence[TrainingCase]) -> NDArray[np.int64]:
+    counts = np.zeros(NO_LESION + 1, np.int64)
+    for case in cases:
+        counts += np.bincount(case.codes.reshape(-1), minlength=NO_LESION + 1)
+    return counts
 
 
 def _told(missing: NetworkClass, infection: bool) -> str:

@@ -110,8 +110,15 @@ class Learner:
 
 
 def as_set(device: Device, preset: Preset) -> Device:
-    """The device with the precision that the settings ask for, its own for ``auto``."""
-    return device if preset.precision == "auto" else replace(device, precision=preset.precision)
+    """The device with the precision that the settings ask for, for ``auto`` its own.
+
+    Volumes train in float32 on a CPU: there PyTorch's bfloat16 gradients of 3D convolutions differ
+    from run to run, and now and then are infinite (seen with 2.13 and AVX512).
+    """
+    if preset.precision != "auto":
+        return replace(device, precision=preset.precision)
+    unsound = device.kind == "cpu" and preset.dimensions == 3
+    return replace(device, precision="float32") if unsound else device
 
 
 def autocast(device: Device) -> AbstractContextManager[Any]:

@@ -31,7 +31,12 @@ from napari_covseg.models.zoo import load
 from napari_covseg.training.augment_volume import VolumeAugmentation
 from napari_covseg.training.cache import content_key
 from napari_covseg.training.case_prediction import case_predictor
-from napari_covseg.training.cases import TrainingCase, check_classes, load_cases
+from napari_covseg.training.cases import (
+    TrainingCase,
+    check_classes,
+    load_cases,
+    tells_lesions_apart,
+)
 from napari_covseg.training.engine import fit
 from napari_covseg.training.job import Job, check_folder
 from napari_covseg.training.losses import build_loss
@@ -89,7 +94,8 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
     warnings = [note for dataset in datasets for note in dataset.warnings]
     warnings += [note for case in cases for note in case.warnings]
     warnings += check_classes(training)
-    card = _Card(request, identity, sorted({case.patient for case in measured}))
+    tells = tells_lesions_apart(training) or (start is not None and start.tells_lesions_apart)
+    card = _Card(request, identity, sorted({case.patient for case in measured}), tells)
     job = Job(
         preset=preset,
         device=device,
@@ -151,6 +157,11 @@ def _network_and_loss(
         raise UsageError(
             f"network {preset.network} takes {found.dimensions}D input, but recipe {preset.recipe} "
             f"gives {preset.dimensions}D: change one of them"
+        )
+    if found.outputs:
+        raise UsageError(
+            f"network {preset.network} gives several outputs, and no loss here supervises them "
+            "all: it is there for inference, train another"
         )
     if not all(0 < mm < math.inf for mm in preset.spacing_mm):
         raise UsageError(f"spacing_mm={_shown(preset.spacing_mm)}: expected sizes above 0, in mm")
@@ -256,6 +267,7 @@ class _Card:
     request: TrainRequest
     identity: Mapping[str, Any]
     left_out: Sequence[str]
+    tells_lesions_apart: bool
 
     def publish(self, network: nn.Module, report: EpochReport, is_best: bool) -> None:
         """Write ``network`` as the model, or as the best one."""
@@ -263,6 +275,7 @@ class _Card:
         about: dict[str, Any] = {
             "version": "1",
             "licence": LICENCE,
+            "tells_lesions_apart": self.tells_lesions_apart,
             "training": {
                 "settings": preset.to_dict(),
                 "data_sha256": self.identity["data"],
