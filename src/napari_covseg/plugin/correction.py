@@ -246,6 +246,11 @@ class Correction:
         """The axial slice that is shown."""
         return self.point(self.viewing.viewer.dims.point)[0]
 
+    def inside(self, world: tuple[float, ...]) -> bool:
+        """Whether a point in napari's coordinates is in the CT."""
+        index = np.rint(np.asarray(self.ct.world_to_data(world)))
+        return bool((index >= 0).all() and (index < self.ct.data.shape).all())
+
     def point(self, world: tuple[float, ...]) -> Point:
         """The voxel at a point in napari's coordinates, the nearest one if it is outside."""
         index = np.rint(np.asarray(self.ct.world_to_data(world))).astype(int)

@@ -50,7 +50,9 @@ class CorrectWidget(QWidget):
         }
         self.tools = CorrectTools(self.viewing, self.view, self.tell, others)
         self.threshold = CorrectThreshold(self.view.threshold, self.tools.acts.run)
-        self.files = CorrectFiles(self, self.view, self.session, self.tell, self._show_soon)
+        self.files = CorrectFiles(
+            self, self.view, self.session, self.tell, self._show_soon, self.start_empty
+        )
         self._refresh = QTimer(self, singleShot=True, interval=TABLE_MS)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
@@ -143,6 +145,8 @@ class CorrectWidget(QWidget):
         self._drop()
         if ct is None or (lungs is None and lesions is None):
             self.view.show_nothing(ct is not None)
+            if ct is not None:
+                self.files.offer(ct)
             return
         correction = Correction(self.viewing, ct, lungs, lesions)
         self.correction = correction

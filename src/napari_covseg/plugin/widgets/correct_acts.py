@@ -39,8 +39,13 @@ class CorrectActs:
         correction = self.correction
         if correction is None:
             return
-        seed = correction.point(world)
-        axis = None if whole else self._axis
+        dims, axis = self._viewing.viewer.dims, None if whole else self._axis
+        # The cursor was in this plane, but not always in the slice that is shown now.
+        place = [dims.point[n] if n == self._axis else w for n, w in enumerate(world)]
+        seed = correction.point(tuple(place))
+        if not correction.inside(tuple(place)):
+            self._told("Point at the picture.")
+            return
         if name == "grow":
             tolerance, radius = self._view.tools.tolerance, self._view.tools.radius
             self.run(
@@ -53,11 +58,11 @@ class CorrectActs:
             value = self._other_class(seed)
             title = Label(value).title
             tool = partial(change_class, seed=seed, value=value, axis=axis)
-            self.run(tool, f"Changed to {title}", correction.lesions)
+            self._run_on_lesions(tool, f"Changed to {title}")
         elif name == "delete":
-            self.run(partial(delete, seed=seed, axis=axis), "Deleted", correction.lesions)
+            self._run_on_lesions(partial(delete, seed=seed, axis=axis), "Deleted")
         elif name == "keep":
-            self.run(partial(keep_only, seed=seed), "Deleted", correction.lesions)
+            self._run_on_lesions(partial(keep_only, seed=seed), "Deleted")
 
     def _other_class(self, seed: Point) -> int:
         correction = self.correction
@@ -101,9 +106,11 @@ class CorrectActs:
         if name in ("below", "above"):
             source = index - 1 if name == "below" else index + 1
             tool: Tool = partial(copy_slice, source=source, target=index, axis=axis)
-            self.run(tool, "Copied", correction.lesions)
+            self._run_on_lesions(tool, "Copied")
         elif name == "smooth":
-            self.run(lambda canvas: smooth(canvas, box, value, SMOOTHING_MM), "Smoothed")
+            finest = min(correction.placement.geometry.spacing_mm)
+            radius_mm = max(SMOOTHING_MM, finest)  # less than a voxel would smooth nothing
+            self.run(lambda canvas: smooth(canvas, box, value, radius_mm), "Smoothed")
         elif name == "holes":
             self.run(lambda canvas: fill_holes(canvas, box, value, axis), "Filled")
 
@@ -128,6 +135,13 @@ class CorrectActs:
         volume = f"{ml:.0f} ml" if ml >= 9.95 else f"{ml:.1f} ml"
         self._told(f"{done}: {volume}." if edit.count else "Nothing had to be changed there.")
         return edit
+
+    def _run_on_lesions(self, tool: Tool, done: str) -> None:
+        correction = self.correction
+        if correction is None or correction.lesions is None:
+            self._told("There is no layer of lesions.")
+            return
+        self.run(tool, done, correction.lesions)
 
     @property
     def _axis(self) -> int:

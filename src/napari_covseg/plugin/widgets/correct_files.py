@@ -17,6 +17,9 @@ from napari_covseg.plugin.session import Session, labels_saved_steps, saved_step
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_covseg.editing.draft import Draft
     from napari_covseg.plugin.correction import Correction
     from napari_covseg.plugin.widgets.correct_view import CorrectView
 
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 class CorrectFiles:
     """Drafts and saving of one correction at a time.
 
-    ``told`` gets a line about what was done, ``changed`` is called when the state did.
+    ``told`` gets a line about what was done, ``changed`` is called when the state did, and
+    ``start_empty`` to get empty layers for a draft whose CT was opened without labels.
     """
 
     def __init__(
@@ -34,9 +38,10 @@ class CorrectFiles:
         session: Session,
         told: Callable[[str], None],
         changed: Callable[[], None],
+        start_empty: Callable[[], None],
     ) -> None:
         self._parent, self._view, self._session = parent, view, session
-        self._told, self._changed = told, changed
+        self._told, self._changed, self._start_empty = told, changed, start_empty
         self._saver = Runner()
         self._correction: Correction | None = None
         self.autosave: Autosave | None = None
@@ -54,7 +59,16 @@ class CorrectFiles:
         self.leave()
         self._correction = correction
         self.autosave = Autosave(correction.ct, correction.snapshot, self._on_draft)
-        older = self.autosave.older
+        self._offer(self.autosave)
+
+    def offer(self, ct: Image) -> None:
+        """Offer the draft of a CT that has no labels, as after a crash."""
+        self.leave()
+        self.autosave = Autosave(ct, _nothing_to_save, self._on_draft)
+        self._offer(self.autosave)
+
+    def _offer(self, autosave: Autosave) -> None:
+        older = autosave.older
         self._view.draft.setVisible(older is not None)
         if older is not None:
             self._view.draft.text.setText(
@@ -98,6 +112,8 @@ class CorrectFiles:
 
     def restore_draft(self, *_: Any) -> None:
         """Put the draft into the layers."""
+        if self._correction is None:
+            self._start_empty()
         if self.autosave is None or self._correction is None:
             return
         try:
@@ -174,6 +190,10 @@ class CorrectFiles:
         both = buttons.Yes | buttons.No
         answer = QMessageBox.question(self._parent, "napari-covseg", question, both)
         return bool(answer == buttons.Yes)
+
+
+def _nothing_to_save() -> Draft:
+    raise CovsegError("there are no labels to save")
 
 
 def tell_error(error: Exception) -> None:
