@@ -242,6 +242,23 @@ def test_a_multi_frame_file(tmp_path):
         assert np.array_equal(got, labels_at(there) == label)
 
 
+def test_an_enhanced_file_of_one_frame(tmp_path):
+    _enhanced([(-29.0, -19.0, 110.0)]).save_as(tmp_path / "ct.dcm")
+    geometry = read_dicom(tmp_path / "ct.dcm").geometry
+    labels = label_map(geometry)
+    source = open_source(tmp_path / "ct.dcm", geometry)
+    written = write_dicom_seg(labels, source, tmp_path / "seg.dcm", MODEL)
+    assert {frame.source_frame for frame in seg_frames(dcmread(written.path))} == {1}
+    assert np.array_equal(source.place(read_dicom_seg(written.path)).labels, labels.labels)
+
+
+def test_slices_that_are_files_of_a_multi_frame_class_are_refused(tmp_path):
+    for i in range(3):
+        _enhanced([(-29.0, -19.0, 110.0 + 3.5 * i)]).save_as(tmp_path / f"{i}.dcm")
+    with pytest.raises(InputError, match="need one file with all of them"):
+        open_source(tmp_path, read_dicom(tmp_path).geometry)
+
+
 def _enhanced(positions):
     """An Enhanced CT whose frames are in any order."""
     shared, measures, plane = Dataset(), Dataset(), Dataset()

@@ -8,7 +8,16 @@ import logging
 import highdicom as hd
 import numpy as np
 import pytest
-from label_phantom import ORIENTATIONS, check_with_dciodvfy, label_map, series
+from dicom_maker import write_series
+from label_phantom import (
+    ORIENTATIONS,
+    PATIENT,
+    SHAPE,
+    SPACING,
+    check_with_dciodvfy,
+    label_map,
+    series,
+)
 
 from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.labels import Label
@@ -148,6 +157,28 @@ def test_lesions_without_lungs_have_volumes_only(scan, tmp_path):
     assert all(len(group.get_measurements()) == 1 for group in groups)
     ggo = int((lesions == Label.GGO).sum()) * labels.geometry.voxel_ml
     assert groups[0].get_measurements()[0].value == pytest.approx(ggo)
+
+
+def test_a_slice_without_thickness_has_percentages_only(tmp_path):
+    folder = write_series(
+        tmp_path / "ct", [(-29.0, -19.0, 110.0)], shape=SHAPE, spacing=SPACING,
+        **{**PATIENT, "SliceThickness": None},
+    )  # fmt: skip
+    volume = read_volume(folder)
+    labels = label_map(volume.geometry)
+    path = write_labels(labels, tmp_path / f"{volume.case}_labels.nii.gz")
+    sr, _ = _run(path, tmp_path, "dicom-sr", folder).paths
+    report = hd.sr.srread(sr).content
+    groups = [*report.get_volumetric_roi_measurement_groups()]
+    groups += report.get_image_measurement_groups()
+    assert [str(group.tracking_identifier) for group in groups] == [
+        "Consolidation",
+        "Ground-glass opacity",
+        "All lesions",
+    ]
+    assert {one.unit.value for group in groups for one in group.get_measurements()} == {"%"}
+    told = {m.finding_sites[0].laterality.meaning for m in groups[0].get_measurements()[1:]}
+    assert told == {"Left", "Right"}
 
 
 def test_what_cannot_be_done_is_said(scan, tmp_path):

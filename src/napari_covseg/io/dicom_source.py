@@ -16,7 +16,7 @@ from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.dicom import scan_series
 from napari_covseg.io.dicom_files import open_members, quiet_pydicom
 from napari_covseg.io.dicom_grid import SeriesGrid, grid_of, part_of, thickness_of
-from napari_covseg.io.dicom_header import Frame
+from napari_covseg.io.dicom_header import Frame, Image
 from napari_covseg.io.dicom_series import Series
 from napari_covseg.io.dicom_volume import pseudonym
 from napari_covseg.io.sniff import Kind, sniff
@@ -29,6 +29,8 @@ _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
     "StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
+_MULTIFRAME_CLASSES = ("1.2.840.10008.5.1.4.1.1.2.", "1.2.840.10008.5.1.4.1.1.7.")
+"""Enhanced and legacy converted CT, multi-frame secondary capture."""
 _PSEUDONYM = re.compile(r"ct-[0-9a-f]{10}$")
 
 
@@ -53,8 +55,13 @@ class SourceSeries:
 
     @property
     def is_multiframe(self) -> bool:
-        """Whether the slices are frames of one file."""
-        return self.frames[0].image.is_multiframe
+        """Whether the slices are frames of one file, or could be: of a class made for that."""
+        return _is_multiframe(self.frames[0].image)
+
+    @property
+    def has_volumes(self) -> bool:
+        """Whether voxels have a known volume: a single slice without thickness has none."""
+        return len(self.frames) > 1 or self.frames[0].thickness is not None
 
     @property
     def number(self) -> int:
@@ -181,16 +188,21 @@ def _source(series: Series, grid: SeriesGrid, name: str, case: str) -> SourceSer
             "as nifti, nrrd or seg-nrrd, or use the series as the scanner sent it"
         )
     image = series.image
-    if image.is_multiframe and len(series.frames) != image.frames:
+    if _is_multiframe(image) and len(series.frames) != image.frames:
         raise InputError(
-            f"{name}: its multi-frame file holds several volumes, which DICOM SEG cannot tell "
-            "apart here; export as nifti, nrrd or seg-nrrd"
+            f"{name}: its multi-frame files do not hold just the volume's {len(series.frames)} "
+            "slices; DICOM SEG and SR need one file with all of them, and no other; export as "
+            "nifti, nrrd or seg-nrrd"
         )
     own = pseudonym(series)
     notes: tuple[str, ...] = ()
     if _PSEUDONYM.match(case) and case != own:
         notes = (f"the labels are named {case}, this series is {own}: are they of this scan?",)
     return SourceSeries(name, own, series.frames, grid, header, notes)
+
+
+def _is_multiframe(image: Image) -> bool:
+    return image.is_multiframe or image.sop_class.startswith(_MULTIFRAME_CLASSES)
 
 
 def _read_header(series: Series, name: str) -> Dataset:

@@ -168,12 +168,13 @@ def _write_sr(
     maker: Maker,
 ) -> None:
     from napari_covseg.io.dicom_sr import write_dicom_sr
-    from napari_covseg.workflows.export_findings import DEFINITIONS, findings_of
+    from napari_covseg.workflows.export_findings import DEFINITIONS, NO_VOLUMES, findings_of
 
     present = {Label(int(value)) for value in np.unique(labels.labels)}
-    comments = (DEFINITIONS, *seg.notes)
+    findings = findings_of(measured, present, volumes=series.has_volumes)
+    comments = (DEFINITIONS, *(() if series.has_volumes else (NO_VOLUMES,)), *seg.notes)
     try:
-        write_dicom_sr(findings_of(measured, present), series, seg, path, maker, comments)
+        write_dicom_sr(findings, series, seg, path, maker, comments)
     except BaseException:
         # An SR that is not there needs no SEG: both, or neither.
         seg.path.unlink(missing_ok=True)

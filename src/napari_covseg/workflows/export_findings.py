@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from napari_covseg.domain.labels import Label
 from napari_covseg.io.dicom_codes import (
@@ -25,20 +26,30 @@ DEFINITIONS = (
     "A lesion counts for the lung it lies in. All lesions are ground glass, consolidation and "
     "infection of unknown class."
 )
+NO_VOLUMES = "The slice has no thickness, so that volumes in ml are not known."
 _DIGITS = 7
 _LUNGS = {Label.LEFT_LUNG, Label.RIGHT_LUNG, Label.LUNG}
 
 
-def findings_of(measured: Measurements, present: set[Label]) -> list[Finding]:
+def findings_of(
+    measured: Measurements, present: set[Label], *, volumes: bool = True
+) -> list[Finding]:
     """What a label map holds: lungs, each kind of lesion, and all lesions together.
 
     ``present`` are its labels. Without lungs there is nothing to be a percentage of and no side,
-    so only the lesions' volumes are told; a lung that is not there has no volume.
+    so only the lesions' volumes are told; a lung that is not there has no volume. ``volumes`` is
+    false where a voxel's volume is not known: then only percentages are told.
     """
     sides: dict[Side, SideMeasurements] = {"both": measured.both}
     if present & _LUNGS:
         sides |= {"left": measured.left, "right": measured.right}
-    return [*_lungs(sides, present), *_lesions(sides, present)]
+    found = [*_lungs(sides, present), *_lesions(sides, present)]
+    if not volumes:
+        found = [
+            replace(one, measured=tuple(m for m in one.measured if m.unit is not MILLILITER))
+            for one in found
+        ]
+    return [one for one in found if one.measured]
 
 
 def _lungs(sides: dict[Side, SideMeasurements], present: set[Label]) -> Iterator[Finding]:
