@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_stores import corrected, lungs, new_store, predicted, volume
 
@@ -35,7 +36,6 @@ def test_a_tampered_label_file_is_noticed_and_not_used(store):
     for use in (
         lambda: store.labels(second.id),
         lambda: store.accept(second.id, reader="B"),
-        lambda: corrected(store, second, size=5),
         lambda: store.edited_voxels(second.id),
     ):
         with pytest.raises(InputError, match=r"case_0001 version 2: .* was changed after"):
@@ -46,6 +46,9 @@ def test_a_tampered_label_file_is_noticed_and_not_used(store):
     assert not problem.harmless
     assert store.case("case_0001").accepted is None
     assert store.labels(first.id).labels.any(), "the other version is untouched"
+    built_on_it = corrected(store, second, size=5)
+    assert (store.labels(built_on_it.id).labels == lungs(size=5)).all(), "work is never refused"
+    assert (built_on_it.parent, built_on_it.edited_voxels) == (second.id, np.count_nonzero(lungs()))
     _overwrite(path, good)
     assert store.verify() == []
 

@@ -92,17 +92,19 @@ def test_a_save_cut_off_before_its_row_is_completed(tmp_path, monkeypatch):
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(versions, "_insert", die)
+        patch.setattr(versions, "insert", die)
         with pytest.raises(Killed):
             save()
     assert [p.harmless for p in store.verify()] == [True, True]
     assert len(store.history("case_0001")) == 1
+    for name, content in (("0" * 32, "{}"), ("1" * 32, "damaged")):
+        (store.folder / "versions" / f"pending-{name}.json").write_text(content)
     again = CaseStore.open(store.folder)
     found = again.history("case_0001")[1]
     assert (found.author, found.kind, found.parent) == ("A", Kind.CORRECTION, first.id)
     assert (found.reviewed, found.minutes, found.edited_voxels) == ({1, 2}, 4.0, 12)
     assert (again.labels(found.id).labels == lungs(size=5)).all()
-    assert again.verify() == []
+    assert [p.file for p in again.verify()] == ["versions/pending-000000000000..."]
     assert [e.version for e in again.events(kind="recovered")] == [found.id]
     assert len(CaseStore.open(store.folder).history("case_0001")) == 2
 

@@ -209,4 +209,6 @@ def test_a_new_prediction_disturbs_nobody(store):
     )
     assert store.case("case_0001").state is State.CORRECTED
     assert store.branches(ours.id) == ()
-    assert newer.version.model == "b" * 64
+    assert store.prediction("case_0001", "b" * 64) == newer.version
+    assert store.prediction("case_0001", MODEL).number == 1
+    assert store.prediction("case_0001", "c" * 64) is None

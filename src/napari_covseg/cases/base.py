@@ -64,7 +64,7 @@ class StoreBase:
 
     def _refresh_labels(self, session: Session, row: CaseRow) -> None:
         if row.accepted_id is None:
-            derived.labels_path(self.folder, row.name).unlink(missing_ok=True)
+            derived.remove_accepted(self.folder, row.name)
             row.labels_sha256 = None
             return
         version = find_version(session, row.accepted_id)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from napari_covseg.cases.files import ENDING, coming, settle, sha256_of
+from napari_covseg.domain.errors import ResourceError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.atomic import atomic_file, write_json
@@ -57,6 +58,21 @@ def write_accepted(folder: Path, case: str, labels: LabelMap) -> str:
         sha256 = sha256_of(path)
         settle(path, target)
     return sha256
+
+
+def remove_accepted(folder: Path, case: str) -> None:
+    """Take a case's labels out of ``labelsTr``, if they are there.
+
+    Raises
+    ------
+    ResourceError
+        If the folder may not be written to.
+    """
+    path = labels_path(folder, case)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ResourceError(f"{path.name}: cannot be removed ({error.strerror})") from None
 
 
 def dataset_json(accepted: Iterable[str], listed: bool) -> dict[str, Any]:

@@ -128,7 +128,8 @@ class LabelVersion:
     reviewed
         Slices (canonical z, from 0) that a person has checked, in this version or before.
     edited_voxels
-        How many differ from the parent; without one, how many are not background.
+        How many differ from the parent; without one (or if its file was damaged when this was
+        saved), how many are not background.
     set_aside
         Whether another reader's version was accepted in its stead.
     """

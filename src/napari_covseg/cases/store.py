@@ -180,7 +180,8 @@ class CaseStore(Versions, Reviews, Claims, Queue, Lineage):
                 settle(path, self.image_path(record.name))
         except CovsegError:
             if record is not None:
-                self.image_path(record.name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.image_path(record.name).unlink(missing_ok=True)
             raise
         return record
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,30 +14,22 @@ from sqlalchemy.orm import Session
 
 from napari_covseg.cases.base import StoreBase, check_author
 from napari_covseg.cases.branches import open_branches
-from napari_covseg.cases.claims import CLAIM_MINUTES, claim_row, release_row
 from napari_covseg.cases.encoding import geometry_from_json, ranges_from
-from napari_covseg.cases.records import Kind, LabelVersion, SavedVersion, State
+from napari_covseg.cases.records import Kind, LabelVersion, SavedVersion
 from napari_covseg.cases.rows import (
     find_case,
     find_version,
     log,
     newest_version,
-    now,
     version_record,
 )
+from napari_covseg.cases.saving import insert, make_note
 from napari_covseg.cases.schema import CaseRow, VersionRow
 from napari_covseg.domain.errors import CovsegError, InputError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
 
 _MOST_AFFINE_MM = 0.05
-_AFTER: Mapping[Kind, State] = {
-    Kind.DRAFT: State.IN_WORK,
-    Kind.RESTORED: State.IN_WORK,
-    Kind.CORRECTION: State.CORRECTED,
-    Kind.CONSENSUS: State.CORRECTED,
-    Kind.IMPORT: State.CORRECTED,
-}
 
 
 class Versions(StoreBase):
@@ -107,12 +97,10 @@ class Versions(StoreBase):
             _parent(session, row, merged)
         fitting = _fitting(case, labels, *grid)
         slices = _slices(reviewed, before, fitting)
-        note = _note(case, author, kind, parent, merged, minutes, model, before, comment)
+        note = make_note(case, author, kind, parent, merged, minutes, model, before, comment)
         note |= {"reviewed": ranges_from(slices)}
-        changed = self._edited(fitting.labels, before)
-        note["edited_voxels"] = int(np.count_nonzero(changed))
-        unchanged = before is not None and not changed.any() and slices == before.reviewed
-        if unchanged and before is not None and merged is None:
+        note["edited_voxels"], same = self._count_edits(fitting.labels, before)
+        if same and before is not None and slices == before.reviewed and merged is None:
             if kind is Kind.DRAFT:
                 return SavedVersion(before, self.branches(before.id))
             if kind is Kind.CORRECTION and before.kind is not Kind.DRAFT:
@@ -132,7 +120,7 @@ class Versions(StoreBase):
         self._files.note(identity, note)
         try:
             with self._db.write() as session:
-                saved = _insert(session, identity, note)
+                saved = insert(session, identity, note)
         except CovsegError:
             # The caller is told that nothing was saved, so it must not appear later.
             self._files.forget(identity)
@@ -143,14 +131,18 @@ class Versions(StoreBase):
     def _recover(self) -> None:
         """Complete saves that a kill cut off between the label file and the index."""
         for identity, note in self._files.notes():
-            if note.get("sha256") not in self._files.present():
-                continue
-            with self._db.write() as session:
-                if session.get(VersionRow, identity) is None:
-                    _insert(session, identity, note)
-                    told = {"why": "the save had been interrupted"}
-                    log(session, "", "recovered", version=identity, detail=told)
-            self._files.forget(identity)
+            # One that cannot be completed (`verify` tells of it) keeps no other from it.
+            with suppress(CovsegError, KeyError, TypeError, ValueError):
+                if note["sha256"] in self._files.present():
+                    self._complete(identity, note)
+
+    def _complete(self, identity: str, note: Mapping[str, Any]) -> None:
+        with self._db.write() as session:
+            if session.get(VersionRow, identity) is None:
+                insert(session, identity, note)
+                told = {"why": "the save had been interrupted"}
+                log(session, "", "recovered", version=identity, detail=told)
+        self._files.forget(identity)
 
     def history(self, case: str, *, drafts: bool = True) -> list[LabelVersion]:
         """Every version of a case, the oldest first; without ``drafts`` only what was finished.
@@ -205,6 +197,19 @@ class Versions(StoreBase):
         other = since or version.parent
         return self._edited(self.labels(identity).labels, self.version(other) if other else None)
 
+    def prediction(self, case: str, model: str) -> LabelVersion | None:
+        """The newest prediction of a case by a model (its SHA-256), if there is one.
+
+        Raises
+        ------
+        InputError
+            If there is no such case.
+        """
+        for version in reversed(self.history(case, drafts=False)):
+            if version.kind is Kind.PREDICTION and version.model == model:
+                return version
+        return None
+
     def base_prediction(self, identity: str) -> LabelVersion | None:
         """The model's prediction that a version goes back to, if any: what effort is counted from.
 
@@ -250,13 +255,24 @@ class Versions(StoreBase):
             newest = version_record(row) if row else old
         if newest.id == old.id:
             raise InputError(f"{old.case}: version {old.number} is the newest; nothing to restore")
-        note = _note(
+        note = make_note(
             *(old.case, author, Kind.RESTORED, newest.id, None, 0.0, None, old),
             comment or f"version {old.number} restored",
         )
         note |= {"reviewed": ranges_from(old.reviewed), "sha256": old.sha256}
-        note["edited_voxels"] = int(np.count_nonzero(self._edited(labels.labels, newest)))
+        note["edited_voxels"], _ = self._count_edits(labels.labels, newest)
         return self._commit(secrets.token_hex(16), note)
+
+    def _count_edits(
+        self, labels: NDArray[np.uint8], before: LabelVersion | None
+    ) -> tuple[int, bool]:
+        """How many voxels were edited, and whether the labels are certainly the parent's."""
+        try:
+            count = int(np.count_nonzero(self._edited(labels, before)))
+        except InputError:
+            # A parent whose file is damaged must not cost the work that was built on it.
+            return int(np.count_nonzero(labels)), False
+        return count, count == 0
 
     def _edited(self, labels: NDArray[np.uint8], before: LabelVersion | None) -> NDArray[np.bool_]:
         if before is None:
@@ -306,85 +322,3 @@ def _slices(
     if wrong:
         raise UsageError(f"{labels.case}: there is no slice {wrong[0]}; it has 0 to {count - 1}")
     return slices
-
-
-def _note(
-    case: str,
-    author: str,
-    kind: Kind,
-    parent: str | None,
-    merged: str | None,
-    minutes: float,
-    model: str | None,
-    before: LabelVersion | None,
-    comment: str,
-) -> dict[str, Any]:
-    if kind is Kind.PREDICTION and not model:
-        raise UsageError(f"{case}: a prediction needs the hash of its model")
-    if not (math.isfinite(minutes) and minutes >= 0):
-        raise UsageError(f"{case}: {minutes} minutes spent; expected 0 or more")
-    return {
-        "case": case,
-        "author": author,
-        "created": now().isoformat(),
-        "kind": kind.value,
-        "parent": parent,
-        "merged": merged,
-        "minutes": float(minutes),
-        "model": model or (before.model if before else None),
-        "comment": comment.strip(),
-    }
-
-
-def _insert(session: Session, identity: str, note: Mapping[str, Any]) -> SavedVersion:
-    """The row that a note tells of; if another program was faster in recovering it, that one."""
-    row = session.get(VersionRow, identity)
-    if row is None:
-        row = _new_row(session, identity, note)
-    beside = open_branches(session, row)
-    if beside:
-        others = {"beside": [one.id for one in beside]}
-        log(session, row.author, "branch", case=row.case.name, version=row.id, detail=others)
-    return SavedVersion(version_record(row), tuple(version_record(one) for one in beside))
-
-
-def _new_row(session: Session, identity: str, note: Mapping[str, Any]) -> VersionRow:
-    case = find_case(session, note["case"])
-    kind = Kind(note["kind"])
-    newest = newest_version(session, case.id)
-    row = VersionRow(
-        id=identity,
-        case=case,
-        number=newest.number + 1 if newest else 1,
-        sha256=note["sha256"],
-        author=note["author"],
-        created=datetime.fromisoformat(note["created"]),
-        parent_id=note["parent"],
-        merged_id=note["merged"],
-        kind=kind.value,
-        model=note["model"],
-        reviewed=note["reviewed"],
-        edited_voxels=note["edited_voxels"],
-        minutes=note["minutes"],
-        comment=note["comment"],
-        set_aside=False,
-    )
-    session.add(row)
-    session.flush()
-    _move_on(session, case, kind, row.author)
-    log(session, row.author, kind.value, case=case.name, version=identity, model=row.model)
-    return row
-
-
-def _move_on(session: Session, case: CaseRow, kind: Kind, author: str) -> None:
-    """The case's state and claim after a save; a flag stays until someone takes it away."""
-    if case.state != State.FLAGGED:
-        if kind in _AFTER:
-            case.state = _AFTER[kind].value
-        elif case.state == State.NEW:
-            case.state = State.PREDICTED.value
-    if kind is Kind.DRAFT:
-        with suppress(InputError):
-            claim_row(session, case, author, CLAIM_MINUTES)
-    elif kind in _AFTER:
-        release_row(session, case, author)

@@ -1,0 +1,115 @@
+"""A save on its way into the index: the note that tells of it, and the row made from the note."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from napari_covseg.cases.branches import open_branches
+from napari_covseg.cases.claims import CLAIM_MINUTES, claim_row, release_row
+from napari_covseg.cases.records import Kind, LabelVersion, SavedVersion, State
+from napari_covseg.cases.rows import find_case, log, newest_version, now, version_record
+from napari_covseg.cases.schema import CaseRow, VersionRow
+from napari_covseg.domain.errors import InputError, UsageError
+
+_AFTER: Mapping[Kind, State] = {
+    Kind.DRAFT: State.IN_WORK,
+    Kind.RESTORED: State.IN_WORK,
+    Kind.CORRECTION: State.CORRECTED,
+    Kind.CONSENSUS: State.CORRECTED,
+    Kind.IMPORT: State.CORRECTED,
+}
+
+
+def make_note(
+    case: str,
+    author: str,
+    kind: Kind,
+    parent: str | None,
+    merged: str | None,
+    minutes: float,
+    model: str | None,
+    before: LabelVersion | None,
+    comment: str,
+) -> dict[str, Any]:
+    """What the row of a version will say, less what is known once its labels are written.
+
+    Raises
+    ------
+    UsageError
+        If a prediction has no model, or the minutes are no number from 0.
+    """
+    if kind is Kind.PREDICTION and not model:
+        raise UsageError(f"{case}: a prediction needs the hash of its model")
+    if not (math.isfinite(minutes) and minutes >= 0):
+        raise UsageError(f"{case}: {minutes} minutes spent; expected 0 or more")
+    return {
+        "case": case,
+        "author": author,
+        "created": now().isoformat(),
+        "kind": kind.value,
+        "parent": parent,
+        "merged": merged,
+        "minutes": float(minutes),
+        "model": model or (before.model if before else None),
+        "comment": comment.strip(),
+    }
+
+
+def insert(session: Session, identity: str, note: Mapping[str, Any]) -> SavedVersion:
+    """The row that a note tells of; if another program was faster in recovering it, that one."""
+    row = session.get(VersionRow, identity)
+    if row is None:
+        row = _new_row(session, identity, note)
+    beside = open_branches(session, row)
+    if beside:
+        others = {"beside": [one.id for one in beside]}
+        log(session, row.author, "branch", case=row.case.name, version=row.id, detail=others)
+    return SavedVersion(version_record(row), tuple(version_record(one) for one in beside))
+
+
+def _new_row(session: Session, identity: str, note: Mapping[str, Any]) -> VersionRow:
+    case = find_case(session, note["case"])
+    kind = Kind(note["kind"])
+    newest = newest_version(session, case.id)
+    row = VersionRow(
+        id=identity,
+        case=case,
+        number=newest.number + 1 if newest else 1,
+        sha256=note["sha256"],
+        author=note["author"],
+        created=datetime.fromisoformat(note["created"]),
+        parent_id=note["parent"],
+        merged_id=note["merged"],
+        kind=kind.value,
+        model=note["model"],
+        reviewed=note["reviewed"],
+        edited_voxels=note["edited_voxels"],
+        minutes=note["minutes"],
+        comment=note["comment"],
+        set_aside=False,
+    )
+    session.add(row)
+    session.flush()
+    _move_on(session, case, kind, row.author)
+    log(session, row.author, kind.value, case=case.name, version=identity, model=row.model)
+    return row
+
+
+def _move_on(session: Session, case: CaseRow, kind: Kind, author: str) -> None:
+    """The case's state and claim after a save; a flag stays until someone takes it away."""
+    if case.state != State.FLAGGED:
+        if kind in _AFTER:
+            case.state = _AFTER[kind].value
+        elif case.state == State.NEW:
+            case.state = State.PREDICTED.value
+    if kind is Kind.DRAFT:
+        with suppress(InputError):
+            claim_row(session, case, author, CLAIM_MINUTES)
+    elif kind in _AFTER:
+        release_row(session, case, author)
