@@ -14,6 +14,7 @@ from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.io import write_labels
 from napari_covseg.io.dicom import list_series, read_dicom
+from napari_covseg.io.dicom_reference import reference_images
 from napari_covseg.io.dicom_source import open_source
 
 
@@ -30,6 +31,7 @@ def test_the_only_series_with_the_grid(scan):
     assert source.case == volume.case
     assert source.notes == ()
     assert source.header.PatientID == PATIENT["PatientID"]
+    assert "4711" not in repr(source)
 
 
 def test_of_several_the_one_the_labels_are_named_after(scan):
@@ -91,4 +93,4 @@ def test_a_file_named_alike_in_another_folder_is_another(scan):
     geometry = read_dicom(scan).geometry
     assert geometry.shape[0] == 12
     source = open_source(scan, geometry)
-    assert len({image.SOPInstanceUID for image in source.images()}) == 12
+    assert len({image.SOPInstanceUID for image in reference_images(source)}) == 12

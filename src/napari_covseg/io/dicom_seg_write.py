@@ -22,6 +22,7 @@ from napari_covseg.io.atomic import atomic_file
 from napari_covseg.io.dicom_codes import SEGMENTS
 from napari_covseg.io.dicom_files import quiet_pydicom
 from napari_covseg.io.dicom_maker import Maker
+from napari_covseg.io.dicom_reference import reference_images
 from napari_covseg.io.dicom_seg import read_dicom_seg
 from napari_covseg.io.dicom_seg_frames import seg_frames
 from napari_covseg.io.dicom_source import SourceSeries
@@ -159,7 +160,7 @@ def _dataset(
     pixels = np.stack([table[in_order] for table in tables.values()], axis=-1).view(np.uint8)
     try:
         return Segmentation(
-            source_images=source.images(),
+            source_images=reference_images(source),
             pixel_array=pixels,
             segmentation_type="BINARY",
             segment_descriptions=_descriptions(tables, maker),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.dicom import scan_series
 from napari_covseg.io.dicom_files import open_members, quiet_pydicom
-from napari_covseg.io.dicom_grid import SeriesGrid, grid_of, part_of, thickness_of
+from napari_covseg.io.dicom_grid import SeriesGrid, grid_of, part_of
 from napari_covseg.io.dicom_header import Frame, Image
 from napari_covseg.io.dicom_series import Series
 from napari_covseg.io.dicom_volume import pseudonym
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-_MAY_BE_EMPTY = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-    "StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator",
-)  # fmt: skip
 _MULTIFRAME_CLASSES = ("1.2.840.10008.5.1.4.1.1.2.", "1.2.840.10008.5.1.4.1.1.7.")
 """Enhanced and legacy converted CT, multi-frame secondary capture."""
 _PSEUDONYM = re.compile(r"ct-[0-9a-f]{10}$")
@@ -45,7 +41,7 @@ class SourceSeries:
     case: str
     frames: tuple[Frame, ...]
     grid: SeriesGrid
-    header: Dataset
+    header: Dataset = field(repr=False)
     notes: tuple[str, ...] = ()
 
     @property
@@ -88,19 +84,6 @@ class SourceSeries:
     def to_slices(self, labels: NDArray) -> NDArray:
         """Canonical labels on the slices as stored, ``(n, rows, columns)`` in order of `frames`."""
         return self.grid.to_slices(labels)
-
-    def images(self) -> list[Dataset]:
-        """What highdicom needs to know of the images; the first carries patient and study.
-
-        One for each slice, or one for a multi-frame file.
-        """
-        if self.is_multiframe:
-            return [_multiframe(self)]
-        first = _clean_copy(self.header)
-        return [
-            _with_place(first if i == 0 else _reference(self.header, frame), frame, self)
-            for i, frame in enumerate(self.frames)
-        ]
 
 
 def open_source(
@@ -230,120 +213,3 @@ def _read_header(series: Series, name: str) -> Dataset:
     if header is None or len(frames_of_reference) > 1:
         raise InputError(f"{name}: the slices of the series lie in different frames of reference")
     return header
-
-
-def _clean_copy(header: Dataset) -> Dataset:
-    """Without private and empty elements, and without values that highdicom refuses.
-
-    What the standard wants even if nothing is known is there, empty.
-    """
-    from copy import deepcopy
-
-    clean = deepcopy(header)
-    clean.remove_private_tags()
-    for element in list(clean):
-        if element.is_empty:
-            del clean[element.tag]
-    for name in _MAY_BE_EMPTY:
-        value = clean.get(name)
-        if value is None or not _is_valid(name, value):
-            setattr(clean, name, "")
-    _state_deidentification(clean)
-    _state_character_set(clean)
-    return clean
-
-
-def _state_deidentification(clean: Dataset) -> None:
-    """Who says that identity was removed must say how."""
-    told = {"DeidentificationMethod", "DeidentificationMethodCodeSequence"}
-    if clean.get("PatientIdentityRemoved") == "YES" and not any(name in clean for name in told):
-        clean.DeidentificationMethod = "not stated by the source"
-
-
-def _state_character_set(clean: Dataset) -> None:
-    """Texts in a character set that is not a standard one go on as Unicode."""
-    from highdicom.enum import SpecificCharacterSetValues
-
-    known = {value.value for value in SpecificCharacterSetValues}
-    named = clean.get("SpecificCharacterSet")
-    sets = [named] if isinstance(named, str) else list(named or [])
-    if not set(sets) <= known:
-        clean.decode()
-        clean.SpecificCharacterSet = "ISO_IR 192"
-
-
-def _is_valid(name: str, value: Any) -> bool:
-    from pydicom.valuerep import DA, TM
-
-    if name == "PatientSex":
-        return value in ("", "M", "F", "O")
-    try:
-        if name.endswith("Date"):
-            DA(value)
-        elif name.endswith("Time"):
-            TM(value)
-    except (ValueError, TypeError):
-        return False
-    return True
-
-
-def _reference(header: Dataset, frame: Frame) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    made = Dataset()
-    made.SOPClassUID, made.SOPInstanceUID = frame.image.sop_class, frame.image.sop_uid
-    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality"):
-        setattr(made, name, header.get(name))
-    return made
-
-
-def _with_place(made: Dataset, frame: Frame, source: SourceSeries) -> Dataset:
-    """The slice's place; all slices get the orientation of the first, which theirs are near to."""
-    image = frame.image
-    made.Rows, made.Columns = image.rows, image.columns
-    made.ImagePositionPatient = _decimals(frame.position)
-    made.ImageOrientationPatient = _decimals(source.frames[0].orientation)
-    for name, value in _measures(source).items():
-        setattr(made, name, value)
-    return made
-
-
-def _multiframe(source: SourceSeries) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    made = _clean_copy(source.header)
-    image = source.frames[0].image
-    made.Rows, made.Columns, made.NumberOfFrames = image.rows, image.columns, image.frames
-    orientation, measures, shared = Dataset(), Dataset(), Dataset()
-    orientation.ImageOrientationPatient = _decimals(source.frames[0].orientation)
-    for name, value in _measures(source).items():
-        setattr(measures, name, value)
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
-    made.SharedFunctionalGroupsSequence = [shared]
-    groups = []
-    for frame in sorted(source.frames, key=lambda frame: frame.index):
-        place, group = Dataset(), Dataset()
-        place.ImagePositionPatient = _decimals(frame.position)
-        group.PlanePositionSequence = [place]
-        groups.append(group)
-    made.PerFrameFunctionalGroupsSequence = groups
-    return made
-
-
-def _measures(source: SourceSeries) -> dict[str, Any]:
-    """Pixel size and thickness; the distance of slices only where it is one and the same."""
-    first = source.frames[0]
-    measures = {
-        "PixelSpacing": _decimals(first.spacing),
-        "SliceThickness": _decimals((thickness_of(first),))[0],
-    }
-    if len(source.frames) > 1 and source.grid.stacking is None:
-        measures["SpacingBetweenSlices"] = _decimals((source.grid.native.spacing_mm[0],))[0]
-    return measures
-
-
-def _decimals(values: tuple[float, ...] | None) -> list[Any]:
-    """Decimal strings of 16 characters at most."""
-    from pydicom.valuerep import DSfloat
-
-    return [DSfloat(value, auto_format=True) for value in values or ()]

@@ -27,6 +27,7 @@ from napari_covseg.io.dicom_codes import (
 )
 from napari_covseg.io.dicom_files import quiet_pydicom
 from napari_covseg.io.dicom_maker import MANUFACTURER, RESEARCH_USE, SOFTWARE, Maker
+from napari_covseg.io.dicom_reference import reference_images
 from napari_covseg.io.dicom_seg_write import WrittenSeg
 from napari_covseg.io.dicom_source import SourceSeries
 
@@ -134,7 +135,7 @@ def _dataset(
     from highdicom import UID
     from highdicom.sr import Comprehensive3DSR, MeasurementReport
 
-    images = source.images()
+    images = reference_images(source)
     try:
         report = MeasurementReport(
             observation_context=_observers(maker),
