@@ -512,7 +512,9 @@ def test_interpolation_fills_between_painted_slices(widget, viewer, lesions, pha
     assert "paint the lesion in two slices" in widget.view.state.text().lower()
 
 
-def test_copy_smooth_and_fill_act_on_the_shown_slice(widget, viewer, lesions, ggo_voxel, phantom):
+def test_copy_smooth_and_fill_act_on_the_shown_slice(
+    widget, viewer, lesions, ggo_voxel, phantom, qtbot
+):
     z, y, x = ggo_voxel
     lesions.data = np.where(np.arange(40)[:, None, None] == z, lesions.data, 0).astype(np.uint8)
     held = lesions.data.copy()
@@ -535,6 +537,7 @@ def test_copy_smooth_and_fill_act_on_the_shown_slice(widget, viewer, lesions, gg
     press(viewer, "U")
     assert lesions.data[speck] == 0
     assert lesions.data[z, y, x] == GGO
+    qtbot.waitUntil(lambda: widget.correction.tally is not None)
     np.testing.assert_array_equal(widget.correction.tally.pairs, counted_anew(widget).pairs)
 
 
