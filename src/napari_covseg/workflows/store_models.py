@@ -1,0 +1,60 @@
+"""Files of a case store's models: where they lie, and how they come there. Light to import."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from napari_covseg.cases.store import CaseStore
+from napari_covseg.domain.errors import ResourceError
+from napari_covseg.models.zoo import DEFAULT
+
+DECIDED = "gate decided"
+"""The kind of event that keeps what the gate said of a model."""
+
+
+def model_source(store: CaseStore, sha256: str | None) -> str:
+    """What `napari_covseg.models.zoo.load` takes for a model of the store, or the shipped one."""
+    return DEFAULT if sha256 is None else str(store.model_folder(sha256))
+
+
+def publish(card: Path, target: Path, logs: Path | None = None) -> None:
+    """Copy a model, whole or not at all; one that is there already is the same.
+
+    Parameters
+    ----------
+    card
+        The model's card; its weights lie beside it.
+    target
+        The folder that holds it afterwards, named by its hash.
+    logs
+        A folder to keep with it.
+
+    Raises
+    ------
+    ResourceError
+        If the disk is full or may not be written to.
+    """
+    if target.is_dir():
+        return
+    coming = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        coming.mkdir(parents=True)
+        for file in (card, card.with_suffix(".safetensors")):
+            copied = Path(shutil.copyfile(file, coming / file.name))
+            with copied.open("rb+") as stream:
+                os.fsync(stream.fileno())
+        if logs is not None and logs.is_dir():
+            shutil.copytree(logs, coming / "logs")
+        with suppress(FileExistsError):
+            coming.rename(target)
+    except OSError as error:
+        raise ResourceError(
+            f"{target.name}: the model cannot be kept ({error.strerror}); make room, then go on "
+            "with --resume"
+        ) from None
+    finally:
+        shutil.rmtree(coming, ignore_errors=True)
