@@ -57,6 +57,11 @@ def test_a_fold(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "holds a training already" in capsys.readouterr().err
     assert main(arguments(data, output, "--fold", "1/3", "--resume")) == 2
     assert "other settings" in capsys.readouterr().err
+    further = arguments(data, tmp_path / "further", "--fold", "2/3", "--from", str(output))
+    assert main(further) == 0
+    assert load(tmp_path / "further").card["training"]["start_sha256"] == model.sha256
+    assert main([*further, "--resume", "--from", "covseg-default"]) == 2
+    assert "cannot start from this model, its network is unet_lite" in capsys.readouterr().err
     assert main(arguments(data, output, "--fold", "2/3", "--resume")) == 0
     out = capsys.readouterr().out
     assert "2 cases, 2 epochs (epochs)" in out

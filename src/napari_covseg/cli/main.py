@@ -17,7 +17,10 @@ from napari_covseg import __version__
 from napari_covseg.cli.output import complain, exit_code, one_line
 from napari_covseg.domain.errors import Cancelled
 
-VERBS = ("segment", "export", "evaluate", "compare", "train", "crossval", "dataset", "info", "demo")
+VERBS = (
+    *("segment", "export", "evaluate", "compare", "train", "crossval"),
+    *("dataset", "retrain", "models", "info", "demo"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

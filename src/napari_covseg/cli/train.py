@@ -47,6 +47,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the model")
     parser.add_argument("--name", default="", help="the model's name (default: that of DIR)")
     add_settings(parser, "train for so long at most; the learning rate of fast ends with it")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="start from this model's weights, by its name or folder; its network, arguments and "
+        "preparation must be those of the settings",
+    )
     _add_split(parser)
     add_splits(parser)
     add_reading(parser)
@@ -118,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         label_map=label_map_of(args.label_map),
         window=window,
+        start=args.start,
     )
     steps = train(request)
     with stopping() as stopped, shown() as show:

@@ -1,0 +1,187 @@
+"""``covseg retrain``: a new model from a store's accepted labels, live only if it is better."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_covseg.cli.gate_table import decision_text
+from napari_covseg.cli.output import complain, print_json
+from napari_covseg.domain.errors import Cancelled, UsageError
+from napari_covseg.domain.progress import Progress, run_to_end
+
+if TYPE_CHECKING:
+    from napari_covseg.workflows.retrain_request import RetrainResult
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "retrain",
+        help="train the live model of a case store further, and let the gate decide",
+        description="Train on the accepted labels of a case store, from its live model; measure "
+        "old and new on patients that neither trained on; the new one goes live only if it is "
+        "better overall and in no class worse than a margin.",
+    )
+    parser.add_argument("store", metavar="STORE", help="folder of the case store")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        choices=("live", "shipped"),
+        default="live",
+        help="model to start from (default live)",
+    )
+    parser.add_argument(
+        "--replay", metavar="DATA", help="nnU-Net data to train on too, against forgetting"
+    )
+    parser.add_argument(
+        "--replay-share",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="how often batches come from there (default 0.5)",
+    )
+    parser.add_argument(
+        "--share",
+        type=float,
+        metavar="S",
+        help="of the new weights in the average with the old ones (default: chosen on validation "
+        "patients, else 0.75)",
+    )
+    parser.add_argument("--minutes", type=float, metavar="M", help="time for each training")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a setting of the training, as in covseg train; repeatable",
+    )
+    add_margins(parser)
+    parser.add_argument("--no-promote", action="store_true", help="only say what the gate says")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every random choice")
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda[:N]|mps", help="default auto"
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the one interrupted")
+    again.add_argument("--discard", action="store_true", help="give up the one interrupted")
+    add_author(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    parser.set_defaults(func=run)
+
+
+def add_margins(parser: argparse.ArgumentParser) -> None:
+    """What the gate allows; the names are those of `GateRule`'s fields."""
+    parser.add_argument(
+        "--dice-margin",
+        type=float,
+        metavar="D",
+        help="a class's Dice may fall by less than this (default 0.05)",
+    )
+    parser.add_argument(
+        "--volume-margin-percent",
+        type=float,
+        metavar="P",
+        help="a class's volume error may rise by less than this share of its volume (default 10)",
+    )
+    parser.add_argument(
+        "--volume-margin-ml",
+        type=float,
+        metavar="ML",
+        help="or by less than this, whichever is more (default 10)",
+    )
+
+
+def add_author(parser: argparse.ArgumentParser) -> None:
+    """Who does this."""
+    parser.add_argument(
+        "--author",
+        metavar="NAME",
+        help="who does this; else COVSEG_AUTHOR, else as remembered",
+    )
+
+
+def author_of(args: argparse.Namespace) -> str:
+    """Who does this.
+
+    Raises
+    ------
+    UsageError
+        If nobody said.
+    """
+    from napari_covseg.cases.author import known_author
+
+    author = args.author or known_author()
+    if not author:
+        raise UsageError("say who you are: --author NAME, or set COVSEG_AUTHOR")
+    return str(author)
+
+
+def margins_of(args: argparse.Namespace) -> Any:
+    """`GateRule` with the margins asked for.
+
+    Raises
+    ------
+    UsageError
+        If one is no number of 0 or more.
+    """
+    from napari_covseg.cases.gate import GateRule
+
+    names = ("dice_margin", "volume_margin_percent", "volume_margin_ml")
+    said = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return GateRule(**said)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Retrain."""
+    from napari_covseg.cli.train import shown, stopping
+    from napari_covseg.workflows.retrain import retrain
+    from napari_covseg.workflows.retrain_request import RetrainRequest
+
+    minutes = [] if args.minutes is None else [f"minutes={args.minutes}"]
+    request = RetrainRequest(
+        store=Path(args.store),
+        author=author_of(args),
+        start=args.start,
+        settings=(*args.settings, *minutes),
+        replay=Path(args.replay) if args.replay else None,
+        replay_share=args.replay_share,
+        share=args.share,
+        device=args.device,
+        seed=args.seed,
+        rule=margins_of(args),
+        promote=not args.no_promote,
+        resume=args.resume,
+        discard=args.discard,
+    )
+    steps = retrain(request)
+    with stopping() as stopped, shown() as show:
+
+        def report(step: Progress) -> None:
+            if stopped():
+                raise Cancelled("cancelled: go on with --resume")
+            show(step)
+
+        try:
+            result = run_to_end(steps, report)
+        finally:
+            # Between steps, so that the state is saved.
+            steps.close()
+    if args.json:
+        print_json(result.to_dict())
+    else:
+        _print(result)
+    return 0
+
+
+def _print(result: RetrainResult) -> None:
+    print(decision_text(result.decision))
+    for warning in result.warnings:
+        complain(f"warning: {warning}")
+    state = "live now" if result.promoted else "kept, not live"
+    print(
+        f"{result.name} ({result.model[:8]}): {state}; {result.training_cases} cases, "
+        f"{result.share:.0%} of the new weights, {result.seconds / 60:.1f} min"
+    )
