@@ -59,6 +59,9 @@ def test_the_precision_is_that_of_the_training(
     preset: Preset, asked: str, of_device: str, expected: torch.dtype
 ) -> None:
     preset = replace(preset, precision=asked)
+    if asked == "auto" and preset.dimensions == 3:
+        # `as_set`: volumes train in float32 on a CPU, whatever it is good at.
+        expected = torch.float32
     warnings: list[str] = []
     device = Device("cpu", "CPU", of_device)
     predict = case_predictor(preset, preset.make_recipe(), device, warnings)

@@ -24,8 +24,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add_window(parser)
     parser.add_argument(
         "--cache",
-        metavar="DIR",
-        help="folder of prepared cases, which trainings may share (default: cache in --output)",
+        metavar="FOLDER",
+        help="for prepared cases, which trainings may share (default DIR/cache)",
     )
 
 
@@ -56,7 +56,7 @@ def add_splits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--splits",
         metavar="FILE",
-        help=f"where folds are kept once drawn (default: {SPLITS} in --output)",
+        help=f"where folds are kept once drawn (default DIR/{SPLITS})",
     )
 
 
