@@ -1,5 +1,6 @@
 """The reference of the command line is made from the parsers, and says what ``--help`` says."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -35,8 +36,7 @@ def test_verbs_of_verbs_are_on_the_page_too() -> None:
 def test_every_option_of_help_is_on_the_page(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*verb.split(), "--help"])
-    words = capsys.readouterr().out.replace("[", " ").replace("]", " ").replace(",", " ").split()
-    flags = {word for word in words if word.startswith("--")} - {"--help"}
+    flags = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", capsys.readouterr().out)) - {"--help"}
     _, rest = PAGE.read_text(encoding="utf-8").split(f"## covseg {verb}\n")
     section = rest.split("\n## ")[0]
     assert flags
