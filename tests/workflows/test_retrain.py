@@ -94,6 +94,7 @@ def _check_promoted(store: CaseStore, first: RetrainResult, base: str) -> None:
     model = load(store.model_folder(first.model))
     assert model.sha256 == first.model
     assert model.card["licence"] == "none needed"
+    assert model.tells_lesions_apart
     assert model.card["training"]["share_of_new_weights"] == first.share
     assert not set(model.card["training"]["left_out_patients"]) & {
         patient[case] for case, _ in record.trained_on

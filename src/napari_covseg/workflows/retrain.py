@@ -16,8 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from napari_covseg import __version__
 from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
 from napari_covseg.cases.store import CaseStore
@@ -45,6 +43,8 @@ from napari_covseg.workflows.store_models import DECIDED, model_source, publish
 from napari_covseg.workflows.train import train
 from napari_covseg.workflows.train_request import TrainRequest, TrainResult
 
+_INHERITED = ("overlap", "weighting")
+"""Fields of a card that say how a network is run, and that training does not change."""
 _CHANGED = "the live model was changed while this one trained; compare them again"
 
 
@@ -107,7 +107,7 @@ class _Retraining:
         done = yield from self._train("final", plan.division.training, plan.division.validation)
         trained = read_checkpoint(done.model)
         share, scores = yield from self._share(trained)
-        card = self._write(trained.network, share, self.folder / "model", plan.division.training)
+        card = self._write(trained, share, self.folder / "model", plan.division.training)
         model = read_checkpoint(card)
         live = self.store.model(plan.live) if plan.live else None
         measured = Measured(by_fold, FOLD)
@@ -151,7 +151,7 @@ class _Retraining:
             trained = read_checkpoint(done.model)
             share = self.request.share or DEFAULT_SHARE
             folder = self.folder / f"fold_{number}" / "averaged"
-            card = self._write(trained.network, share, folder, names)
+            card = self._write(trained, share, folder, names)
             own = [one for one in self.plan.division.measured if one.patient == patient]
             found |= yield from _told(
                 measure(self.store, str(card), own, self.request.device), told
@@ -194,12 +194,14 @@ class _Retraining:
             )
         )
 
-    def _write(self, trained: nn.Module, share: float, folder: Path, cases: Sequence[str]) -> Path:
+    def _write(self, trained: Model, share: float, folder: Path, cases: Sequence[str]) -> Path:
         """The average of old and new weights as a model, with its card."""
         plan, preset = self.plan, self.plan.preset
         about: dict[str, Any] = {
             "version": str(plan.run),
             "licence": self.start.card.get("licence", ""),
+            "tells_lesions_apart": trained.tells_lesions_apart,
+            **{key: self.start.card[key] for key in _INHERITED if key in self.start.card},
             "training": {
                 "settings": preset.to_dict(),
                 "start_sha256": self.start.sha256,
@@ -215,7 +217,7 @@ class _Retraining:
         if preset.dimensions == 3:
             about["patch"] = list(preset.patch)
         name = f"{self.store.folder.name}-{plan.run}"
-        network = averaged(self.start.network, trained, share)
+        network = averaged(self.start.network, trained.network, share)
         made_for = (preset.network, preset.network_arguments, preset.make_recipe(), about)
         return write_checkpoint(folder, name, network, *made_for)
 
