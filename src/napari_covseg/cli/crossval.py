@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import complain, one_line, print_json
 from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.cli.scoring import aligned, interval, number
-from napari_covseg.cli.train import shown, stopping
 from napari_covseg.cli.training_options import (
     DATA,
     add_reading,
@@ -18,8 +18,7 @@ from napari_covseg.cli.training_options import (
     preset_from,
     what_can_be_set,
 )
-from napari_covseg.domain.errors import Cancelled, UsageError
-from napari_covseg.domain.progress import Progress, run_to_end
+from napari_covseg.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_covseg.workflows.crossval import CrossvalResult
@@ -97,18 +96,7 @@ def run(args: argparse.Namespace) -> int:
         window=window_of(args),
     )
     steps = crossval(request)
-    with stopping() as stopped, shown() as show:
-
-        def report(step: Progress) -> None:
-            if stopped():
-                raise Cancelled("cancelled: the same command goes on")
-            show(step)
-
-        try:
-            result = run_to_end(steps, report)
-        finally:
-            # Between steps, so that the states are saved.
-            steps.close()
+    result = run_stoppable(steps, "cancelled: the same command goes on")
     for fold, error in result.errors.items():
         complain(f"covseg: fold {fold}: {one_line(error)}")
     if args.json:

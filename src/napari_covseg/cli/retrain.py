@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.gate_table import decision_text
+from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import complain, print_json
-from napari_covseg.domain.errors import Cancelled, UsageError
-from napari_covseg.domain.progress import Progress, run_to_end
+from napari_covseg.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_covseg.workflows.retrain_request import RetrainResult
@@ -136,7 +136,6 @@ def margins_of(args: argparse.Namespace) -> Any:
 
 def run(args: argparse.Namespace) -> int:
     """Retrain."""
-    from napari_covseg.cli.train import shown, stopping
     from napari_covseg.workflows.retrain import retrain
     from napari_covseg.workflows.retrain_request import RetrainRequest
 
@@ -157,18 +156,7 @@ def run(args: argparse.Namespace) -> int:
         discard=args.discard,
     )
     steps = retrain(request)
-    with stopping() as stopped, shown() as show:
-
-        def report(step: Progress) -> None:
-            if stopped():
-                raise Cancelled("cancelled: go on with --resume")
-            show(step)
-
-        try:
-            result = run_to_end(steps, report)
-        finally:
-            # Between steps, so that the state is saved.
-            steps.close()
+    result = run_stoppable(steps, "cancelled: go on with --resume")
     if args.json:
         print_json(result.to_dict())
     else:

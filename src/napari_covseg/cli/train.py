@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_covseg.cli.output import complain, print_json, progress_bars
+from napari_covseg.cli.long_work import run_stoppable
+from napari_covseg.cli.output import print_json
 from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.cli.training_options import (
     DATA,
@@ -23,14 +19,12 @@ from napari_covseg.cli.training_options import (
     preset_from,
     what_can_be_set,
 )
-from napari_covseg.domain.errors import Cancelled, UsageError
-from napari_covseg.domain.progress import Progress, run_to_end
+from napari_covseg.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_covseg.training.splits import Fold
     from napari_covseg.workflows.train_request import TrainResult
 
-LINE_EVERY_S = 30.0
 FOLD = "1/5"
 
 
@@ -128,18 +122,7 @@ def run(args: argparse.Namespace) -> int:
         start=args.start,
     )
     steps = train(request)
-    with stopping() as stopped, shown() as show:
-
-        def report(step: Progress) -> None:
-            if stopped():
-                raise Cancelled("cancelled: go on with --resume")
-            show(step)
-
-        try:
-            result = run_to_end(steps, report)
-        finally:
-            # Between steps, so that the state is saved.
-            steps.close()
+    result = run_stoppable(steps, "cancelled: go on with --resume")
     if args.json:
         print_json(result.to_dict())
     else:
@@ -166,42 +149,6 @@ def _split(args: argparse.Namespace, fold: tuple[int, int]) -> Fold:
     make_folder(output)
     file = Path(args.splits) if args.splits else output / SPLITS
     return split_by_fold(datasets, *fold, file)
-
-
-@contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or a polite kill came; a second one stops at once."""
-    came: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    before = {one: signal.signal(one, note) for one in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(came)
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-
-@contextmanager
-def shown() -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal; elsewhere (a cluster's log) a line now and then."""
-    if not sys.stderr.isatty():
-        last = -math.inf
-
-        def line(step: Progress) -> None:
-            nonlocal last
-            if time.monotonic() - last >= LINE_EVERY_S or getattr(step, "validation", None):
-                last = time.monotonic()
-                complain(f"{step.done}/{step.total} {step.message}")
-
-        yield line
-        return
-    with progress_bars() as bars:
-        yield bars("training")
 
 
 def _print(result: TrainResult) -> None:

@@ -9,20 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_covseg.models.imagenet import PublishedEncoder
-from napari_covseg.models.unet_lite import SameConv2d
+from napari_covseg.models.unet_lite import STAGES, STEM, SameConv2d
 
-STAGES = (
-    # blocks, kernel, stride, expansion, feature maps
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-"""Of B0; the others have more of both."""
-STEM = 32
 SCALES: Mapping[str, tuple[float, float]] = {
     "b0": (1.0, 1.0),
     "b1": (1.0, 1.1),

@@ -22,7 +22,7 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""EfficientNet-Lite0 (Tan & Le 2019; Lite: Google 2020, "EfficientNet-Lite")."""
+"""EfficientNet-B0 and Lite0 (Tan & Le 2019; Lite: Google 2020, "EfficientNet-Lite")."""
 STEM = 32
 
 

@@ -80,11 +80,12 @@ def measure(labels: LabelMap) -> Measurements:
     counts[1, Label.LEFT_LUNG] += counts[0, Label.LEFT_LUNG]
     counts[2, Label.RIGHT_LUNG] += counts[0, Label.RIGHT_LUNG]
     ml = labels.geometry.voxel_ml
-    left, right = _side(counts[1], ml), _side(counts[2], ml)
-    return Measurements(left, right, _side(counts[1] + counts[2], ml), where, ml)
+    left, right = measure_side(counts[1], ml), measure_side(counts[2], ml)
+    return Measurements(left, right, measure_side(counts[1] + counts[2], ml), where, ml)
 
 
-def _side(counts: NDArray[np.int64], voxel_ml: float) -> SideMeasurements:
+def measure_side(counts: NDArray[np.int64], voxel_ml: float) -> SideMeasurements:
+    """Volumes and percentages from the voxels of each `Label`, of a side or of both."""
     lung = int(sum(counts[label] for label in LUNG_LABELS))
     ggo, consolidation = int(counts[Label.GGO]), int(counts[Label.CONSOLIDATION])
     lesions = int(sum(counts[label] for label in LESION_LABELS))

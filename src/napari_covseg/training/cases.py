@@ -144,7 +144,9 @@ def tells_lesions_apart(cases: Sequence[TrainingCase]) -> bool:
 def _counts(cases: Sequence[TrainingCase]) -> NDArray[np.int64]:
     counts = np.zeros(NO_LESION + 1, np.int64)
     for case in cases:
-        counts += np.bincount(case.codes.reshape(-1), minlength=NO_LESION + 1)
+        # Slice by slice: `bincount` copies what it counts to eight bytes a voxel.
+        for plane in case.codes:
+            counts += np.bincount(plane.reshape(-1), minlength=NO_LESION + 1)
     return counts
 
 
