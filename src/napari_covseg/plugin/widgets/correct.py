@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_covseg.plugin.correction import Correction
+from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.layers import is_ct, lesions_layer, lungs_layer, placement_of
 from napari_covseg.plugin.live_volumes import measurements_of
 from napari_covseg.plugin.session import session_of
@@ -37,6 +38,7 @@ class CorrectWidget(QWidget):
         super().__init__(parent)
         self.viewing = viewing_of(napari_viewer)
         self.session = session_of(napari_viewer)
+        self.desk = desk_of(napari_viewer)
         self.ct = ComboBox(name="ct", label="CT", choices=self._cts, tooltip="The CT to correct")
         self.view = CorrectView(self.ct)
         self.correction: Correction | None = None
@@ -149,7 +151,7 @@ class CorrectWidget(QWidget):
                 self.files.offer(ct)
             return
         correction = Correction(self.viewing, ct, lungs, lesions)
-        self.correction = correction
+        self.correction = self.desk.correction = correction
         correction.edited.connect(self._on_edited)
         correction.counted.connect(self._show_soon)
         correction.uncounted.connect(self._count)
@@ -166,6 +168,8 @@ class CorrectWidget(QWidget):
 
     def _drop(self) -> None:
         correction, self.correction = self.correction, None
+        if self.desk.correction is correction:
+            self.desk.correction = None
         self._counter.abandon()
         if not self._retired:
             self.threshold.take(None)
