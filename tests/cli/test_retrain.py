@@ -1,3 +1,4 @@
+import io
 import json
 from pathlib import Path
 
@@ -83,3 +84,23 @@ def test_a_decision_without_a_table() -> None:
         "to compare them",
         "nothing can be said: a difference over patients needs at least two",
     ]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("verb", [("retrain",), ("models", "rollback", "--why", "x")])
+def test_a_person_is_asked_once_who_they_are(
+    verb: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    kept = tmp_path / "settings" / "author.json"
+    monkeypatch.setattr("napari_covseg.cases.author.author_file", lambda: kept)
+    monkeypatch.delenv("COVSEG_AUTHOR", raising=False)
+    monkeypatch.setattr("sys.stdin", _Terminal("R. Adler\n"))
+    store = str(CaseStore.create(tmp_path / "store", author="RA").folder)
+    for asked in (True, False):
+        assert main([*verb, store]) == 3
+        assert ("Your name or initials" in capsys.readouterr().err) is asked
+    assert json.loads(kept.read_text()) == {"author": "R. Adler"}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_covseg.cli import dataset_runs as runs
+from napari_covseg.cli.author import add_author
 from napari_covseg.cli.reading import LABEL_MAP, add_window
 
 _STATES = ("new", "predicted", "in work", "corrected", "accepted", "flagged")
@@ -45,11 +46,7 @@ def _verb(
 def _end(parser: argparse.ArgumentParser, *, author: bool) -> None:
     """The options that stand last."""
     if author:
-        parser.add_argument(
-            "--author",
-            metavar="NAME",
-            help="who does this; else COVSEG_AUTHOR, else as asked once and remembered",
-        )
+        add_author(parser)
     parser.add_argument("--json", action="store_true", help="print JSON only")
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_covseg.cli.author import author_of
 from napari_covseg.cli.output import complain, exit_code, one_line, print_json, progress_bars
 from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.domain.errors import InputError, UsageError
@@ -15,22 +15,6 @@ if TYPE_CHECKING:
     from napari_covseg.cases.records import CaseRecord, LabelVersion
     from napari_covseg.cases.store import CaseStore
     from napari_covseg.workflows.dataset_add import Added
-
-
-def _author(args: argparse.Namespace) -> str:
-    """Who works: as told, as known, or asked once if a person is there to answer."""
-    from napari_covseg.cases.author import known_author, remember_author
-
-    if args.author:
-        return str(args.author)
-    known = known_author()
-    if known is not None:
-        return known
-    if not sys.stdin.isatty():
-        raise UsageError("say who you are: --author NAME, or set COVSEG_AUTHOR")
-    print("Your name or initials (kept with every version you save): ", end="", file=sys.stderr)
-    sys.stderr.flush()
-    return remember_author(sys.stdin.readline())
 
 
 def _open(args: argparse.Namespace) -> CaseStore:
@@ -43,7 +27,7 @@ def run_init(args: argparse.Namespace) -> int:
     """Make a store."""
     from napari_covseg.cases.store import CaseStore
 
-    store = CaseStore.create(Path(args.store), author=_author(args))
+    store = CaseStore.create(Path(args.store), author=author_of(args))
     if args.json:
         print_json({"store": str(store.folder)})
     else:
@@ -62,7 +46,7 @@ def run_add(args: argparse.Namespace) -> int:
         raise UsageError("--reviewed and --minutes go with --case")
     request = AddRequest(
         inputs=tuple(map(Path, args.inputs)),
-        author=_author(args),
+        author=author_of(args),
         labels=Path(args.labels) if args.labels else None,
         label_map=label_map_of(args.label_map),
         patients=Path(args.patients) if args.patients else None,
@@ -112,7 +96,7 @@ def _add_version(args: argparse.Namespace) -> int:
 
     if len(args.inputs) != 1:
         raise UsageError("--case takes one label file as INPUT")
-    store, author = _open(args), _author(args)
+    store, author = _open(args), author_of(args)
     version = add_labels(
         store,
         args.case,
@@ -177,7 +161,7 @@ def run_next(args: argparse.Namespace) -> int:
     from napari_covseg.cases.order import TO_ANNOTATE, TO_REVIEW
     from napari_covseg.cases.queue import Order
 
-    store, author = _open(args), _author(args)
+    store, author = _open(args), author_of(args)
     model = store.model(args.model) if args.model else store.live_model()
     wanted: dict[str, Any] = {
         "order": Order(args.order),
@@ -243,7 +227,7 @@ def run_restore(args: argparse.Namespace) -> int:
     """Take up an old version again."""
     from napari_covseg.workflows.dataset_export import find_version
 
-    store, author = _open(args), _author(args)
+    store, author = _open(args), author_of(args)
     old = find_version(store, args.case, args.version)
     version = store.restore(old.id, author=author).version
     if args.json:

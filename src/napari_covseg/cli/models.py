@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_covseg.cli.author import add_author, author_of
 from napari_covseg.cli.gate_table import decision_text
 from napari_covseg.cli.output import print_json, progress_bars
-from napari_covseg.cli.retrain import add_author, add_margins, author_of, margins_of
+from napari_covseg.cli.retrain import add_margins, margins_of
 from napari_covseg.cli.scoring import aligned
 
 if TYPE_CHECKING:

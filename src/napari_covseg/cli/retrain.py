@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_covseg.cli.author import add_author, author_of
 from napari_covseg.cli.gate_table import decision_text
 from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import complain, print_json
-from napari_covseg.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_covseg.workflows.retrain_request import RetrainResult
@@ -41,6 +41,21 @@ def add_parser(subparsers: Any) -> None:
         default=0.5,
         metavar="S",
         help="how often batches come from there (default 0.5)",
+    )
+    parser.add_argument(
+        "--distillation",
+        type=float,
+        default=1.0,
+        metavar="W",
+        help="weight of staying with the old model on cases without labels, against forgetting; 0 "
+        "for none (default 1)",
+    )
+    parser.add_argument(
+        "--distillation-share",
+        type=float,
+        default=0.25,
+        metavar="S",
+        help="how often batches come from those (default 0.25)",
     )
     parser.add_argument(
         "--share",
@@ -94,31 +109,6 @@ def add_margins(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_author(parser: argparse.ArgumentParser) -> None:
-    """Who does this."""
-    parser.add_argument(
-        "--author",
-        metavar="NAME",
-        help="who does this; else COVSEG_AUTHOR, else as remembered",
-    )
-
-
-def author_of(args: argparse.Namespace) -> str:
-    """Who does this.
-
-    Raises
-    ------
-    UsageError
-        If nobody said.
-    """
-    from napari_covseg.cases.author import known_author
-
-    author = args.author or known_author()
-    if not author:
-        raise UsageError("say who you are: --author NAME, or set COVSEG_AUTHOR")
-    return str(author)
-
-
 def margins_of(args: argparse.Namespace) -> Any:
     """`GateRule` with the margins asked for.
 
@@ -147,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
         settings=(*args.settings, *minutes),
         replay=Path(args.replay) if args.replay else None,
         replay_share=args.replay_share,
+        distillation=args.distillation,
+        distillation_share=args.distillation_share,
         share=args.share,
         device=args.device,
         seed=args.seed,
@@ -169,7 +161,8 @@ def _print(result: RetrainResult) -> None:
     for warning in result.warnings:
         complain(f"warning: {warning}")
     state = "live now" if result.promoted else "kept, not live"
+    others = f" and {result.unlabelled_cases} without labels" if result.unlabelled_cases else ""
     print(
-        f"{result.name} ({result.model[:8]}): {state}; {result.training_cases} cases, "
+        f"{result.name} ({result.model[:8]}): {state}; {result.training_cases} cases{others}, "
         f"{result.share:.0%} of the new weights, {result.seconds / 60:.1f} min"
     )
