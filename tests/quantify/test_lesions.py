@@ -26,6 +26,8 @@ def test_number_and_size_of_lesions():
     assert first.mass_g == pytest.approx((200 * 0.5 + 50) * 0.02)
     assert found.largest == first
     assert second.slice_index == 20
+    assert first.middle == (5, 24.5, 66.5)
+    assert second.middle == (20, 24.5, 19.5)
 
 
 def test_bodies_that_touch_by_a_corner_are_one():

@@ -26,8 +26,9 @@ class Lesion:
     """A connected body of lesion voxels (26 neighbours; GGO and consolidation that touch are one).
 
     ``number`` counts from the largest, 1. ``position_mm`` is the LPS position ``(x, y, z)`` of its
-    centre of volume, ``slice_index`` the z index of the slice with most of it. ``lobe`` is the one
-    that most of it lies in, None where lobes are not given. ``consolidation_percent`` is a share of
+    centre of volume, ``slice_index`` the z index of the slice with most of it, ``middle`` that
+    index with the mean y and x index of its voxels in this slice. ``lobe`` is the one that most of
+    it lies in, None where lobes are not given. ``consolidation_percent`` is a share of
     the lesion. ``mean_hu`` and ``mass_g`` are None without a CT. ``touches_edge``: it reaches the
     edge of the image, so it may go on beyond.
     """
@@ -38,6 +39,7 @@ class Lesion:
     lobe: str | None
     position_mm: tuple[float, float, float]
     slice_index: int
+    middle: tuple[int, float, float]
     consolidation_percent: float
     mean_hu: float | None
     mass_g: float | None
@@ -80,6 +82,7 @@ class _Sums:
     mass: NDArray[np.float64]
     most: NDArray[np.int64]
     most_at: NDArray[np.int64]
+    middle_yx: NDArray[np.float64]
 
     @classmethod
     def empty(cls, bodies: int) -> _Sums:
@@ -87,7 +90,8 @@ class _Sums:
         voxels, solid, left, most, at = whole
         lobes = np.zeros((bodies, len(Lobe) + 1), np.int64)
         real = np.zeros(bodies), np.zeros(bodies)
-        return cls(voxels, solid, left, lobes, np.zeros((bodies, 3)), *real, most, at)
+        centres, middles = np.zeros((bodies, 3)), np.zeros((bodies, 2))
+        return cls(voxels, solid, left, lobes, centres, *real, most, at, middles)
 
 
 class LesionMeter:
@@ -132,6 +136,9 @@ class LesionMeter:
         sums.voxels[...] += here
         more = here > sums.most
         sums.most[more], sums.most_at[more] = here[more], z
+        for axis, at in enumerate((y, x)):
+            total = np.bincount(body, weights=at, minlength=size)
+            sums.middle_yx[more, axis] = total[more] / here[more]
         solid = voxels.labels[sick] == Label.CONSOLIDATION
         sums.solid[...] += np.bincount(body[solid], minlength=size)
         sums.left[...] += np.bincount(body[voxels.side[sick] == 0], minlength=size)
@@ -193,6 +200,7 @@ def _listed(
                 lobe=Lobe(lobe).name.lower() if lobe else None,
                 position_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
                 slice_index=int(sums.most_at[body]),
+                middle=_middle(sums, int(body)),
                 consolidation_percent=100.0 * int(sums.solid[body]) / n,
                 mean_hu=float(sums.hu[body]) / n if has_hu else None,
                 mass_g=float(sums.mass[body]) / 1000.0 * voxel_ml
@@ -202,3 +210,8 @@ def _listed(
             )
         )
     return Lesions(tuple(listed), int((~large).sum()))
+
+
+def _middle(sums: _Sums, body: int) -> tuple[int, float, float]:
+    y, x = sums.middle_yx[body]
+    return int(sums.most_at[body]), float(y), float(x)
