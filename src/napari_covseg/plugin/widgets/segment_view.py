@@ -5,20 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import (
     QFormLayout,
-    QFrame,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_covseg.plugin.session import Case
 from napari_covseg.plugin.viewing import viewing_of
@@ -26,6 +20,7 @@ from napari_covseg.plugin.widgets.device_line import DeviceLine
 from napari_covseg.plugin.widgets.legend import Legend
 from napari_covseg.plugin.widgets.opening import Opening
 from napari_covseg.plugin.widgets.options import SettingsForm
+from napari_covseg.plugin.widgets.pieces import Folded, Running, paragraph, primary_button, scrolled
 from napari_covseg.plugin.widgets.results_table import ResultsTable
 from napari_covseg.plugin.widgets.view_bar import ViewBar
 
@@ -37,14 +32,6 @@ if TYPE_CHECKING:
     from napari_covseg.workflows.segment_settings import SegmentSettings
 
 NOTICE = "Research use only. Not a medical device."
-_FOLD = "QPushButton { background: transparent; text-align: left; padding: 4px 2px; }"
-_PRIMARY = """
-QPushButton { background: #2566c8; color: white; font-weight: 600; padding: 9px;
-              border-radius: 4px; }
-QPushButton:hover { background: #2f78e6; }
-QPushButton:focus { border: 2px solid #9cc4ff; }
-QPushButton:disabled { background: #5c6470; color: #c8ccd2; }
-"""
 
 
 class SegmentView(QWidget):
@@ -55,21 +42,21 @@ class SegmentView(QWidget):
 
         super().__init__()
         self.setMinimumWidth(360)
-        self.run = QPushButton("Segment")
-        self.run.setStyleSheet(_PRIMARY)
-        self.run.setToolTip("Find lungs, ground-glass opacity and consolidation in this CT")
-        self.running = _Running()
+        self.run = primary_button(
+            "Segment", "Find lungs, ground-glass opacity and consolidation in this CT"
+        )
+        self.running = Running()
         self.cancel = self.running.cancel
         self.ct = ct
         self.empty = Opening(viewer)
-        self.warnings = _paragraph("")
+        self.warnings = paragraph("")
         self.result = _Result()
         self.table = self.result.table
         self.go_to_most, self.save = self.result.go_to_most, self.result.save
         self.view_bar = ViewBar(viewing_of(viewer))
         self.form = SettingsForm(settings, available())
         self.device = DeviceLine()
-        self.notice = _paragraph(f"<small>{NOTICE}</small>")
+        self.notice = paragraph(f"<small>{NOTICE}</small>")
         self._build()
 
     def _build(self) -> None:
@@ -87,11 +74,7 @@ class SegmentView(QWidget):
         for part in (*parts, options, self.device):
             column.addWidget(part)
         column.addStretch(1)
-        self.scroll = scroll = QScrollArea()
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
+        self.scroll = scroll = scrolled(inner)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         for part in (self.run, self.running, scroll, self.notice):
@@ -148,25 +131,18 @@ class SegmentView(QWidget):
 
     def show_cancelling(self) -> None:
         """Cancel was pressed; the step under way still has to end."""
-        self.running.step.setText("Cancelling…")
-        self.cancel.setEnabled(False)
+        self.running.show_cancelling()
 
     def _show_warnings(self, warnings: tuple[str, ...]) -> None:
         self.warnings.setText("\n".join(f"⚠ {text}" for text in warnings))
         self.warnings.setVisible(bool(warnings))
 
 
-class _Options(QCollapsible):
+class _Options(Folded):
     """What is rarely changed, folded."""
 
     def __init__(self, form: SettingsForm) -> None:
-        # No icons: theirs are drawn in a colour that the dark theme swallows.
-        clear = QPixmap(1, 1)
-        clear.fill(Qt.GlobalColor.transparent)
-        super().__init__("", expandedIcon=QIcon(clear), collapsedIcon=QIcon(clear))
-        self.toggleButton().setStyleSheet(_FOLD)
-        self.toggled.connect(self._name)
-        self._name(False)
+        super().__init__("Options")
         rows = QWidget()
         layout = QFormLayout(rows)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -177,57 +153,13 @@ class _Options(QCollapsible):
             layout.addRow(label, box.native)
         self.addWidget(rows)
 
-    def _name(self, expanded: bool) -> None:
-        self.setText("▾ Options" if expanded else "▸ Options")
-
-
-class _Running(QWidget):
-    """The progress bar with its step, and Cancel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.step = QLabel("")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop; nothing is changed")
-        row = QHBoxLayout()
-        row.addWidget(self.bar, 1)
-        row.addWidget(self.cancel)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(row)
-        layout.addWidget(self.step)
-        self._message, self._since = "", 0.0
-
-    def restart(self) -> None:
-        """Ready for the next run."""
-        self.bar.setRange(0, 0)
-        self.step.setText("Starting…")
-        self.cancel.setEnabled(True)
-        self._message = ""
-
-    def show_progress(self, step: Progress, now: float) -> None:
-        """Time left is what this step took so far, by how much of it is done."""
-        if step.message != self._message:
-            self._message, self._since = step.message, now
-        text = step.message[:1].upper() + step.message[1:]
-        if step.done and step.done < step.total:
-            left = (now - self._since) * (step.total - step.done) / step.done
-            text += f", {_time_left(left)} left"
-        self.step.setText(text)
-        known = step.total > 1
-        self.bar.setRange(0, step.total if known else 0)
-        if known:
-            self.bar.setValue(step.done)
-
 
 class _Result(QWidget):
     """State, table, legend, and what can be done with a result."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = _paragraph("")
+        self.state = paragraph("")
         self.table = ResultsTable()
         self.legend = Legend()
         self.go_to_most = QPushButton("Go to most lesion")
@@ -261,13 +193,3 @@ def state_text(case: Case) -> str:
     parts.append("corrected by hand" if case.edited else "not corrected")
     parts.append(f"saved as {case.saved.name}" if case.saved is not None else "not saved")
     return " · ".join(parts)
-
-
-def _paragraph(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setWordWrap(True)
-    return label
-
-
-def _time_left(seconds: float) -> str:
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
