@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from napari_covseg.cli import dataset_consensus as consensus
 from napari_covseg.cli import dataset_runs as runs
 from napari_covseg.cli.author import add_author
 from napari_covseg.cli.reading import LABEL_MAP, add_window
@@ -29,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
     _next(verbs)
     _history(verbs)
     _restore(verbs)
+    _consensus(verbs)
     _verify(verbs)
     _export(verbs)
 
@@ -137,6 +139,12 @@ def _restore(verbs: Any) -> None:
     parser = _verb(verbs, "restore", text, runs.run_restore)
     parser.add_argument("case", metavar="CASE", help="name of the case")
     parser.add_argument("version", type=int, metavar="NUMBER", help="the version's number")
+    _end(parser, author=True)
+
+
+def _consensus(verbs: Any) -> None:
+    parser = _verb(verbs, "consensus", consensus.TEXT, consensus.run)
+    consensus.add_arguments(parser)
     _end(parser, author=True)
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.author import author_of
-from napari_covseg.cli.output import complain, exit_code, one_line, print_json, progress_bars
+from napari_covseg.cli.output import (
+    aligned,
+    complain,
+    exit_code,
+    one_line,
+    print_json,
+    progress_bars,
+)
 from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.domain.errors import InputError, UsageError
 
@@ -150,7 +157,7 @@ def run_list(args: argparse.Namespace) -> int:
         ]
         for one in cases
     ]
-    print(_table(rows))
+    print(aligned(rows))
     counts = {state: sum(one.state == state for one in cases) for state in State}
     print(", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no cases")
     return 0
@@ -217,7 +224,7 @@ def run_history(args: argparse.Namespace) -> int:
         ]
         for one in versions
     ]
-    print(_table(rows))
+    print(aligned(rows))
     if record.accepted:
         print("* accepted")
     return 0
@@ -329,11 +336,3 @@ def _version(one: LabelVersion) -> dict[str, Any]:
         "comment": one.comment,
         "set_aside": one.set_aside,
     }
-
-
-def _table(rows: list[list[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

@@ -71,6 +71,15 @@ def format_percent(percent: float | None) -> str:
     return "–" if percent is None else f"{percent:.1f}"
 
 
+def aligned(rows: list[list[str]]) -> str:
+    """Rows of text in columns, left-aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
 def volumes_table(measurements: Measurements) -> str:
     """Volumes and percentages, a row for each side, columns right-aligned."""
     head = ["", "Lung ml", "GGO ml", "%", "Consolidation ml", "%", "All lesions ml", "%"]
