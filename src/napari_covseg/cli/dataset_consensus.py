@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         choices=_RULES,
         metavar="RULE",
-        help="save a consensus: union, intersection, first or second wherever they differ",
+        help="save a consensus, made by this rule wherever they differ",
     )
     parser.add_argument("--accept", action="store_true", help="with --by: accept it at once")
     parser.add_argument(
