@@ -1,4 +1,4 @@
-"""A bar with a cell for each axial slice: reviewed or not, with lesions or not."""
+"""A bar with a cell for each axial slice: reviewed or not, with lesions (or changes) or not."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class ReviewBar(QWidget):
 
     slice_chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, marks: str = "lesions") -> None:
         super().__init__(parent)
+        self._marks = marks
         self._reviewed = np.zeros(1, bool)
         self._lesions = np.zeros(1, bool)
         self._here = 0
@@ -35,7 +36,7 @@ class ReviewBar(QWidget):
         self.setToolTip("Lowest slice left, highest right. Click to go there.")
 
     def show_slices(self, reviewed: NDArray[np.bool_], lesions: NDArray[np.bool_]) -> None:
-        """For each slice whether it was reviewed, and whether it holds a lesion."""
+        """For each slice whether it was reviewed, and whether it holds what is marked."""
         self._reviewed, self._lesions = reviewed.copy(), lesions.copy()
         self.update()
 
@@ -61,7 +62,7 @@ class ReviewBar(QWidget):
         if event.buttons() & Qt.MouseButton.LeftButton:
             self.slice_chosen.emit(z)
         state = "reviewed" if self._reviewed[z] else "not reviewed"
-        lesions = ", lesions" if self._lesions[z] else ""
+        lesions = f", {self._marks}" if self._lesions[z] else ""
         where = event.globalPosition().toPoint()
         QToolTip.showText(where, f"Slice {z + 1}: {state}{lesions}", self)
 
