@@ -231,11 +231,11 @@ def test_interrupting_the_program_leaves_nothing(scan, model_folder, tmp_path):
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from napari_covseg.inference import axial\n"
         "from napari_covseg.cli.main import main\n"
-        "real = axial.to_classes\n"
+        "real = axial.to_native\n"
         "def slow(*args):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(*args)\n"
-        "axial.to_classes = slow\n"
+        "axial.to_native = slow\n"
         f"raise SystemExit(main({command(scan, model_folder, tmp_path / 'out')!r}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -21,6 +21,7 @@ from napari_covseg.inference.runner import (
     repeatable,
     start,
 )
+from napari_covseg.inference.uncertainty import entropy
 from napari_covseg.models.device import Device
 from napari_covseg.preprocess.recipe import AxialRecipe
 
@@ -32,9 +33,16 @@ PIXELS_PER_STEP = {"cpu": 2 * 256 * 256, "mps": 8 * 256 * 256, "cuda": 32 * 256 
 
 
 def predict_slices(
-    volume: CTVolume, model: Model, recipe: AxialRecipe, device: Device, flips: str = "none"
+    volume: CTVolume,
+    model: Model,
+    recipe: AxialRecipe,
+    device: Device,
+    flips: str = "none",
+    uncertainty: bool = False,
 ) -> Steps[Prediction]:
     """Classify every voxel of ``volume``; one step is a batch of slices.
+
+    With ``uncertainty`` also say how unsure the network is of each.
 
     Raises
     ------
@@ -47,6 +55,7 @@ def predict_slices(
     """
     frame = plan_frame(volume, recipe)
     classes = np.zeros(volume.geometry.shape, np.uint8)
+    unsure = np.zeros_like(classes) if uncertainty else None
     rows, columns = frame.slices
     warnings: list[str] = []
     axes = FLIP_AXES[flips]
@@ -57,13 +66,16 @@ def predict_slices(
     while done < total:
         stop = min(total, done + runner.batch)
         try:
-            classes[done:stop, rows, columns] = runner(volume.hu[done:stop, rows, columns])
+            found, doubt = runner(volume.hu[done:stop, rows, columns], uncertainty)
         except FAILURES as error:
             runner = runner.after(error, warnings)
             continue
+        classes[done:stop, rows, columns] = found
+        if unsure is not None and doubt is not None:
+            unsure[done:stop, rows, columns] = doubt
         done = stop
         yield Progress(done, total, f"segmenting on {runner.device.title}")
-    return Prediction(classes, runner.device, tuple(warnings))
+    return Prediction(classes, runner.device, tuple(warnings), unsure)
 
 
 class SliceRunner(Runner):
@@ -82,15 +94,19 @@ class SliceRunner(Runner):
         super().__init__(model, device, flips, batch, torch.channels_last)
         self.recipe, self.frame = recipe, frame
 
-    def __call__(self, hu: NDArray) -> NDArray[np.uint8]:
-        """``(n, y, x)`` HU to ``(n, y, x)`` classes."""
+    def __call__(
+        self, hu: NDArray, uncertainty: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """``(n, y, x)`` HU to classes and, if asked for, uncertainty, both ``(n, y, x)``."""
         with repeatable():
             # MPS has no antialiased resampling in many versions of torch: it gets small pixels.
             first = "cpu" if self.device.kind == "mps" else self.device.name
             slices = torch.from_numpy(np.ascontiguousarray(hu)).to(first)
             share = self.probabilities(to_network(slices, self.frame, self.recipe))
             height, width = self.frame.size
-            return to_classes(share[..., :height, :width], self.frame.native).cpu().numpy()
+            share = to_native(share[..., :height, :width], self.frame.native)
+            doubt = entropy(share).cpu().numpy() if uncertainty else None
+            return decide(share).cpu().numpy(), doubt
 
     def on(self, device: Device) -> SliceRunner:
         """The same on another device."""
@@ -114,8 +130,8 @@ def to_network(slices: torch.Tensor, frame: Frame, recipe: AxialRecipe) -> torch
     return F.pad(pixels, (0, right, 0, down), value=-1.0)
 
 
-def to_classes(share: torch.Tensor, native: tuple[int, int]) -> torch.Tensor:
-    """``(n, 4, h, w)`` probabilities to uint8 ``(n, y, x)``; only these leave the device."""
-    if tuple(share.shape[-2:]) != native:
-        share = F.interpolate(share, native, mode="bilinear", align_corners=False)
-    return decide(share)
+def to_native(share: torch.Tensor, native: tuple[int, int]) -> torch.Tensor:
+    """``(n, 4, h, w)`` probabilities to ``(n, 4, y, x)``."""
+    if tuple(share.shape[-2:]) == native:
+        return share
+    return F.interpolate(share, native, mode="bilinear", align_corners=False)

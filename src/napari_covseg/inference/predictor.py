@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 
 def predict(
-    volume: CTVolume, model: Model, device: Device, flips: str = "none"
+    volume: CTVolume,
+    model: Model,
+    device: Device,
+    flips: str = "none",
+    uncertainty: bool = False,
 ) -> Steps[Prediction]:
     """Classify every voxel of ``volume``, slice by slice or patch by patch as its recipe says.
 
     One step is a batch of slices or patches, so closing the generator cancels within a batch.
-    Equal input gives equal output on one device and number of threads.
+    Equal input gives equal output on one device and number of threads. With ``uncertainty`` the
+    result also says how unsure the network is of each voxel, over the same mirrored views.
 
     Raises
     ------
@@ -34,5 +39,5 @@ def predict(
         If the network failed on its input.
     """
     if isinstance(model.recipe, VolumeRecipe):
-        return predict_volume(volume, model, model.recipe, device, flips)
-    return predict_slices(volume, model, model.recipe, device, flips)
+        return predict_volume(volume, model, model.recipe, device, flips, uncertainty=uncertainty)
+    return predict_slices(volume, model, model.recipe, device, flips, uncertainty)

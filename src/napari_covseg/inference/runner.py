@@ -34,11 +34,15 @@ AnyRunner = TypeVar("AnyRunner", bound="Runner")
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """``classes``: uint8 ``(z, y, x)`` of `NetworkClass`, in the volume's grid."""
+    """``classes``: uint8 ``(z, y, x)`` of `NetworkClass`, in the volume's grid.
+
+    ``unsure`` is the map of `napari_covseg.inference.uncertainty` in that grid, if asked for.
+    """
 
     classes: NDArray[np.uint8]
     device: Device
     warnings: tuple[str, ...] = ()
+    unsure: NDArray[np.uint8] | None = None
 
 
 class Runner:

@@ -25,6 +25,7 @@ from napari_covseg.inference.runner import (
     repeatable,
     start,
 )
+from napari_covseg.inference.uncertainty import entropy_of_volume
 from napari_covseg.models.device import Device
 from napari_covseg.preprocess.volume_recipe import Prepared, VolumeRecipe
 
@@ -117,11 +118,13 @@ def predict_volume(
     device: Device,
     flips: str = "none",
     window: Window | None = None,
+    uncertainty: bool = False,
 ) -> Steps[Prediction]:
     """Classify every voxel of ``volume``; one step is a batch of patches.
 
     ``window`` is what the model's card says where it is not given. Probabilities, not classes, are
-    brought back to the volume's grid.
+    brought back to the volume's grid. With ``uncertainty`` also say how unsure the network is of
+    each voxel; that is found on the recipe's grid, of the probabilities averaged over patches.
 
     Raises
     ------
@@ -140,8 +143,13 @@ def predict_volume(
     prepared = recipe.prepare(volume.hu, volume.geometry.spacing_mm)
     probabilities, runner = yield from slide(prepared.array, runner, warnings)
     yield Progress(0, len(probabilities), "bringing the result to the grid of the volume")
+    unsure = None
+    if uncertainty:
+        # First: what comes next uses the probabilities up.
+        found = entropy_of_volume(probabilities).astype(np.float32)
+        unsure = recipe.restore(found, prepared).round().astype(np.uint8)
     classes = yield from _to_classes(probabilities, recipe, prepared)
-    return Prediction(classes, runner.device, tuple(warnings))
+    return Prediction(classes, runner.device, tuple(warnings), unsure)
 
 
 class PatchRunner(Runner):
