@@ -63,3 +63,71 @@ def test_another_store_is_told_once(viewer, tmp_path):
 def test_a_case_that_is_not_there(store):
     with pytest.raises(InputError, match="case_0009"):
         run_to_end(load_steps(store.folder, "case_0009"), lambda step: None)
+
+
+def _corrected(viewer):
+    """A correction of the served case, as the Correct widget begins one."""
+    from napari_covseg.plugin.correction import Correction
+    from napari_covseg.plugin.viewing import viewing_of
+
+    desk = desk_of(viewer)
+    lungs, lesions = session_of(viewer).labels_of(desk.served.ct)
+    desk.correction = Correction(viewing_of(viewer), desk.served.ct, lungs, lesions)
+    return desk.correction
+
+
+def test_marks_time_and_changes_outlive_a_correction(viewer, store, phantom):
+    desk, told = desk_of(viewer), []
+    desk.saved.connect(lambda: told.append(desk.served.version.number))
+    served = desk.serve(_load(store))
+    first = _corrected(viewer)
+    assert np.flatnonzero(first.slices.reviewed).tolist() == [4]
+    assert not desk.work.changed
+    first.slices.mark(7)
+    first.seconds = 30.0
+    assert desk.work.changed
+
+    second = _corrected(viewer)
+    assert np.flatnonzero(second.slices.reviewed).tolist() == [4, 7]
+    assert second.seconds == 30.0
+    held = desk.hold()
+    assert (held.reviewed, held.seconds) == ({4, 7}, 30.0)
+    second.slices.mark(8)
+    second.seconds = 42.0
+    desk.mark_saved(served.record, served.version, held)
+    assert (second.seconds, told) == (12.0, []), "slice 8 was marked since: not all is saved"
+    desk.mark_saved(served.record, served.version, desk.hold())
+    assert not desk.work.changed
+    assert told == [2]
+
+
+def test_other_labels_over_the_case_were_reviewed_by_nobody(viewer, store, phantom):
+    from napari_covseg.plugin.layers import label_layers
+
+    desk = desk_of(viewer)
+    desk.serve(_load(store))
+    _corrected(viewer)
+    for data, arguments, _ in label_layers(phantom.labels):
+        viewer.add_labels(data, **arguments)
+    other = _corrected(viewer)
+    assert not other.slices.reviewed.any()
+    assert desk.work.changed
+    assert np.array_equal(desk.hold().labels().labels, phantom.labels.labels)
+    desk.clear()
+    assert len(viewer.layers) == 0
+
+
+def test_labels_of_imports_come_back_as_they_were(viewer, store, phantom):
+    labels = phantom.labels.labels.copy()
+    labels[5:9][labels[5:9] == Label.GGO] = Label.INFECTION
+    labels[np.isin(labels, (Label.LEFT_LUNG, Label.RIGHT_LUNG))] = Label.LUNG
+    labels[-6:] = Label.IGNORE
+    labels[20, 10:20, 10:20] = Label.INFECTION
+    newest = store.case("case_0001").newest
+    made = {"author": "RA", "kind": Kind.CORRECTION, "parent": newest, "reviewed": [1]}
+    store.save_version("case_0001", labels, **made)
+    desk = desk_of(viewer)
+    desk.serve(_load(store))
+    back = desk.hold().labels().labels
+    assert {5, 6, 7} <= set(np.unique(back).tolist())
+    assert np.array_equal(back, labels)

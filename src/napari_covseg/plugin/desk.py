@@ -5,7 +5,7 @@ The widgets that work on a case store meet here. Knows napari's layers, but no Q
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
@@ -13,11 +13,13 @@ from weakref import WeakKeyDictionary, ref
 from psygnal import Signal
 
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.plugin.case_work import CaseWork, Held
 from napari_covseg.plugin.layers import LayerTuple, ct_layer, label_layers
 from napari_covseg.plugin.napari_versions import unwrapped
+from napari_covseg.plugin.session import session_of
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
     from napari_covseg.cases.records import CaseRecord, LabelVersion
@@ -49,7 +51,7 @@ class LoadedCase:
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A case of a store that stands in the viewer, and the version that was shown at first."""
+    """A case of a store that stands in the viewer, and the version that was shown or saved last."""
 
     store: Path
     record: CaseRecord
@@ -83,19 +85,22 @@ class Desk:
     """The store in use and the case in work.
 
     ``store_changed`` tells of another store, ``served_changed`` that a case was put into the viewer
-    or taken out of it, ``touched`` that something in the store was changed by one of the widgets.
+    or taken out of it, ``saved`` that all of what is drawn on it was saved as a version,
+    ``touched`` that something in the store was changed by one of the widgets.
     """
 
     store_changed = Signal()
     served_changed = Signal()
+    saved = Signal()
     touched = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = ref(viewer)
         self._store: Path | None = None
         self._served: Served | None = None
-        self.correction: Correction | None = None
-        """What the Correct widget works on, whatever CT that is of."""
+        self._work: CaseWork | None = None
+        self._layers: list[Layer] = []
+        self._correction: Correction | None = None
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
@@ -114,36 +119,81 @@ class Desk:
         """The case that stands in the viewer."""
         return self._served
 
+    @property
+    def correction(self) -> Correction | None:
+        """What the Correct widget works on, whatever CT that is of.
+
+        One of the served case gets the marks and the time that are known of it.
+        """
+        return self._correction
+
+    @correction.setter
+    def correction(self, correction: Correction | None) -> None:
+        self._correction = correction
+        if self._work is not None:
+            self._work.adopt(correction)
+
+    @property
+    def work(self) -> CaseWork | None:
+        """What was done on the served case since it was last saved."""
+        return self._work
+
     def serve(self, loaded: LoadedCase) -> Served:
         """Put a case into the viewer, in the place of the one that was served before.
 
         Who calls has saved what was corrected in that one, or asked.
         """
+        from napari.layers import Image, Labels
+
         viewer = self._viewer()
         assert viewer is not None
         self.clear()
-        (data, arguments, _), *labels = loaded.layers
-        ct = viewer.add_image(data, **arguments)
-        for data, arguments, _ in labels:
-            viewer.add_labels(data, **arguments)
+        (data, arguments, _), *others = loaded.layers
+        ct = Image(data, **arguments)
+        labels = [Labels(data, **arguments) for data, arguments, _ in others]
+        reviewed = loaded.version.reviewed if loaded.version is not None else ()
+        # Before the layers are seen: a correction of them begins at once.
+        self._served = served = Served(loaded.store, loaded.record, loaded.version, ct)
+        self._work = CaseWork(ct, labels, reviewed)
+        self._layers = [ct, *labels]
+        for layer in self._layers:
+            viewer.add_layer(layer)
+        self._work.begin()
         viewer.layers.selection.active = ct
-        self._served = Served(loaded.store, loaded.record, loaded.version, ct)
         self.served_changed.emit()
-        return self._served
+        return served
+
+    def hold(self) -> Held | None:
+        """A copy of what is drawn and marked on the served case; None without labels."""
+        viewer, served = self._viewer(), self._served
+        if viewer is None or served is None or self._work is None:
+            return None
+        layers = [one for one in session_of(viewer).labels_of(served.ct) if one is not None]
+        return self._work.hold(layers) if layers else None
+
+    def mark_saved(self, record: CaseRecord, version: LabelVersion, held: Held) -> None:
+        """What was held of the served case is now this version; ``saved`` tells if it is all."""
+        if self._served is None or self._work is None or self._served.record.name != record.name:
+            return
+        self._served = replace(self._served, record=record, version=version)
+        if self._work.mark_saved(held):
+            self.saved.emit()
 
     def clear(self) -> None:
         """Take the served case's layers out of the viewer."""
         viewer, served = self._viewer(), self._served
         if viewer is None or served is None:
             return
-        from napari_covseg.plugin.session import session_of
-
-        lungs, lesions = session_of(viewer).labels_of(served.ct)
-        for layer in (lesions, lungs, served.ct):
-            if layer is not None and layer in viewer.layers:
+        drawn = [one for one in session_of(viewer).labels_of(served.ct) if one is not None]
+        layers, self._layers = self._layers, []
+        self._served = self._work = None
+        for layer in (*drawn[::-1], *layers[::-1]):
+            if layer in viewer.layers:
                 viewer.layers.remove(layer)
+        self.served_changed.emit()
 
     def _on_removed(self, event: Any) -> None:
         if self._served is not None and event.value is self._served.ct:
-            self._served = None
+            self._served = self._work = None
+            self._layers = []
             self.served_changed.emit()
