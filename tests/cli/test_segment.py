@@ -198,7 +198,7 @@ def test_as_a_program(scan, model_folder, tmp_path):
 
 def test_copies_of_a_series_do_not_overwrite_each_other():
     """DICOM series get their case name when they are read; two copies share it."""
-    names = verb._CaseNames()
+    names = verb.CaseNames()
     assert [names.claim(name) for name in ("ct-1", "ct-2", "ct-1", "CT-1")] == [
         "ct-1",
         "ct-2",

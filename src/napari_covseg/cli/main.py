@@ -18,7 +18,7 @@ from napari_covseg.cli.output import complain, exit_code, one_line
 from napari_covseg.domain.errors import Cancelled
 
 VERBS = (
-    *("segment", "export", "evaluate", "compare", "train", "crossval"),
+    *("segment", "report", "export", "evaluate", "compare", "train", "crossval"),
     *("dataset", "retrain", "models", "info", "demo"),
 )
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_covseg.cli.jobs import CaseNames, Job, jobs_of
 from napari_covseg.cli.output import (
     ProgressBars,
     complain,
@@ -20,7 +20,7 @@ from napari_covseg.cli.output import (
     volumes_table,
 )
 from napari_covseg.cli.reading import add_window, window_of
-from napari_covseg.domain.errors import Cancelled, CovsegError
+from napari_covseg.domain.errors import Cancelled
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.workflows.segment_settings import SegmentSettings
 
@@ -79,32 +79,6 @@ def _positive(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One input and the case name it was promised, or why it cannot be done."""
-
-    path: Path
-    case: str | None = None
-    error: CovsegError | None = None
-
-
-class _CaseNames:
-    """Gives every input a case name of its own, so that no result overwrites another's."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._lock = threading.Lock()
-
-    def claim(self, name: str) -> str:
-        """``name``, or with the first free number behind it."""
-        with self._lock:
-            free, number = name, 2
-            while free.casefold() in self._taken:
-                free, number = f"{name}_{number}", number + 1
-            self._taken.add(free.casefold())
-            return free
-
-
-@dataclass(frozen=True)
 class _Outcome:
     """What came of an input: its entry in the JSON, or its error. Holds no volume."""
 
@@ -118,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     window_of(args)  # Complains before anything is read.
     _check_model_and_device(settings)
-    names = _CaseNames()
-    outcomes = _run_all(_jobs(args.inputs, names), names, args, settings)
+    names = CaseNames()
+    outcomes = _run_all(jobs_of(args.inputs, names), names, args, settings)
     failed = [(o.path, o.error) for o in outcomes if o.error is not None]
     if args.json:
         errors = [
@@ -139,34 +113,13 @@ def _check_model_and_device(settings: SegmentSettings) -> None:
     load(settings.model)
 
 
-def _jobs(inputs: Sequence[str], names: _CaseNames) -> list[_Job]:
-    """One job an input. Files get their names here, so that their order decides, not their speed;
-    the name of a DICOM series is known when it is read.
-    """
-    from napari_covseg.io import case_name, find_inputs, is_dicom
-
-    jobs: list[_Job] = []
-    for text in inputs:
-        try:
-            paths = find_inputs([Path(text)])
-        except CovsegError as error:
-            jobs.append(_Job(Path(text), error=error))
-            continue
-        for path in paths:
-            if any(job.path.resolve() == path.resolve() for job in jobs):
-                continue
-            has_name = not (path.is_dir() or is_dicom(path))
-            jobs.append(_Job(path, names.claim(case_name(path)) if has_name else None))
-    return jobs
-
-
 def _run_all(
-    jobs: list[_Job], names: _CaseNames, args: argparse.Namespace, settings: SegmentSettings
+    jobs: list[Job], names: CaseNames, args: argparse.Namespace, settings: SegmentSettings
 ) -> list[_Outcome]:
     stop = threading.Event()
     with progress_bars() as bars:
 
-        def work(job: _Job) -> _Outcome:
+        def work(job: Job) -> _Outcome:
             try:
                 if job.error is not None:
                     raise job.error
@@ -193,8 +146,8 @@ def _run_all(
 
 
 def _run_one(
-    job: _Job,
-    names: _CaseNames,
+    job: Job,
+    names: CaseNames,
     args: argparse.Namespace,
     settings: SegmentSettings,
     bars: ProgressBars,
@@ -226,7 +179,7 @@ def _run_one(
         report(Progress(1, 1, "done"))
 
 
-def _print_result(job: _Job, done: SegmentFileResult) -> None:
+def _print_result(job: Job, done: SegmentFileResult) -> None:
     print(f"{job.path.name}: {done.labels_path}, {done.json_path}")
     print(volumes_table(done.result.measurements))
     for warning in done.result.warnings:
@@ -234,7 +187,7 @@ def _print_result(job: _Job, done: SegmentFileResult) -> None:
     print(flush=True)
 
 
-def _as_json(job: _Job, done: SegmentFileResult) -> dict[str, Any]:
+def _as_json(job: Job, done: SegmentFileResult) -> dict[str, Any]:
     return {
         "input": str(job.path),
         "labels_path": str(done.labels_path),

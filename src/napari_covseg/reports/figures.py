@@ -5,7 +5,6 @@ Drawn off screen; matplotlib is imported with this module, so import it only whe
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from napari_covseg.domain.colours import LABEL_COLOURS
 from napari_covseg.domain.labels import Label
 from napari_covseg.io.atomic import atomic_file
 from napari_covseg.reports.crossval_content import MEASURED, CrossvalContent
+from napari_covseg.reports.drawing import png
 from napari_covseg.reports.tables import case_dice
 
 CLASS_COLOURS = {
@@ -64,7 +64,7 @@ def fitting_curves(content: CrossvalContent) -> bytes | None:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _quiet(axes)
-    return _png(figure)
+    return png(figure, _DPI)
 
 
 def box_plots(content: CrossvalContent) -> bytes | None:
@@ -107,7 +107,7 @@ def box_plots(content: CrossvalContent) -> bytes | None:
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("Dice of a case")
     _quiet(axes)
-    return _png(figure)
+    return png(figure, _DPI)
 
 
 def write_figure(path: Path, png: bytes) -> Path:
@@ -184,9 +184,3 @@ def _quiet(axes: Axes) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -16,9 +15,10 @@ from napari_covseg.reports.crossval_content import (
     limits,
     what_measured,
 )
+from napari_covseg.reports.document import RESEARCH_USE
+from napari_covseg.reports.page import listed, page, picture, table
 from napari_covseg.reports.tables import COLUMNS, Row, class_table
 
-RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
 _PICTURES = {
     "fitting_curves": (
         "Fitting curves",
@@ -76,7 +76,7 @@ def report_html(content: CrossvalContent, pictures: Mapping[str, bytes]) -> str:
         "<h2>How it was measured</h2>",
         *(f"<p>{escape(line)}</p>" for line in (how_split(content), what_measured(content))),
         "<h2>What these data cannot show</h2>",
-        _list(limits(content)),
+        listed(limits(content)),
         "<h2>Results of each fold</h2>",
         f'<p class="note">{_TABLE_NOTE}</p>',
         '<div class="tables">',
@@ -93,13 +93,7 @@ def report_html(content: CrossvalContent, pictures: Mapping[str, bytes]) -> str:
         f'<p class="note">Made by napari-covseg {escape(content.version)}. The same figures stand '
         "in table.csv, cases.csv and crossval.json beside this page.</p>",
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return page(title, _STYLE, parts)
 
 
 _TABLE_NOTE = (
@@ -131,7 +125,7 @@ def _subtitle(content: CrossvalContent) -> str:
 def _failed(content: CrossvalContent) -> list[str]:
     if not content.failed:
         return []
-    lines = _list(f"Fold {fold.number}: {fold.error}" for fold in content.failed)
+    lines = listed(f"Fold {fold.number}: {fold.error}" for fold in content.failed)
     return [
         f'<div class="failed"><p><b>{len(content.failed)} of {len(content.folds)} folds failed; '
         f"every figure below is of the others only.</b></p>{lines}</div>"
@@ -155,9 +149,9 @@ def _key_figures(content: CrossvalContent) -> str:
     for name, title in MEASURED.items():
         if not _has(content, name):
             continue
-        table = {row.name: row for row in class_table(content, name)}
-        mean, low = table["Mean of patients"], table["95 % interval, from"]
-        high = table["95 % interval, to"]
+        found = {row.name: row for row in class_table(content, name)}
+        mean, low = found["Mean of patients"], found["95 % interval, from"]
+        high = found["95 % interval, to"]
         ends = [number(row.values["dice"]) for row in (low, high)]
         rows.append(
             [
@@ -166,14 +160,14 @@ def _key_figures(content: CrossvalContent) -> str:
                 str(mean.cases),
                 number(mean.values["dice"]),
                 "–" if "–" in ends else " to ".join(ends),
-                number(table["SD of patients"].values["dice"]),
-                number(table["Median of patients"].values["dice"]),
+                number(found["SD of patients"].values["dice"]),
+                number(found["Median of patients"].values["dice"]),
                 number(mean.values["pooled_dice"]),
                 number(mean.values["sensitivity"]),
                 number(mean.values["specificity"]),
             ]
         )
-    return _table(head, rows) + '<p class="note">Means over patients.</p>'
+    return table(head, rows) + '<p class="note">Means over patients.</p>'
 
 
 def _class_section(content: CrossvalContent, name: str) -> str:
@@ -194,7 +188,7 @@ def _class_section(content: CrossvalContent, name: str) -> str:
         if row.name == "Mean of patients":
             cells.append(_interval_cells(*interval))
             classes.append("")
-    return f"<div><h3>{escape(MEASURED[name])}</h3>{_table(head, cells, classes)}</div>"
+    return f"<div><h3>{escape(MEASURED[name])}</h3>{table(head, cells, classes)}</div>"
 
 
 def _cells(row: Row) -> list[str]:
@@ -216,11 +210,8 @@ def _interval_cells(low: Row, high: Row) -> list[str]:
 
 def _picture(name: str, png: bytes) -> str:
     title, note = _PICTURES[name]
-    encoded = base64.b64encode(png).decode()
-    return (
-        f'<h2>{escape(title)}</h2><img alt="{escape(title)}" '
-        f'src="data:image/png;base64,{encoded}"><p class="note">{escape(note)}</p>'
-    )
+    image = picture(png, title)
+    return f'<h2>{escape(title)}</h2>{image}<p class="note">{escape(note)}</p>'
 
 
 def _folds(folds: Sequence[FoldReport]) -> str:
@@ -249,13 +240,13 @@ def _folds(folds: Sequence[FoldReport]) -> str:
         ]
         for fold in folds
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _warnings(content: CrossvalContent) -> list[str]:
     if not content.warnings:
         return []
-    return ["<h2>Warnings about the data</h2>", _list(content.warnings)]
+    return ["<h2>Warnings about the data</h2>", listed(content.warnings)]
 
 
 def _cases(content: CrossvalContent) -> str:
@@ -276,33 +267,13 @@ def _cases(content: CrossvalContent) -> str:
         ]
         for one in content.measured
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
     rows = [[name, str(value)] for name, value in settings.items()]
-    return _table(("Setting", "Value"), rows)
+    return table(("Setting", "Value"), rows)
 
 
 def _has(content: CrossvalContent, name: str) -> bool:
     return any(one.counts[name] is not None for one in content.measured)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[str] = ()) -> str:
-    marks = classes or [""] * len(rows)
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
-    body = [
-        (f'<tr class="{mark}">' if mark else "<tr>")
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for row, mark in zip(rows, marks, strict=True)
-    ]
-    return (
-        f'<div class="wide"><table><thead>{lines[0]}</thead><tbody>'
-        + "\n".join(body)
-        + "</tbody></table></div>"
-    )
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from napari_covseg.domain.colours import LABEL_COLOURS
 from napari_covseg.domain.labels import LESION_LABELS, LUNG_LABELS, Label
 from napari_covseg.reports.crossval_content import SliceView
+from napari_covseg.reports.drawing import grey, letters, paint, png
 
-LUNG_WINDOW = (-1350.0, 150.0)
 _OPACITY, _IGNORED = 0.65, 0.45
 _WIDTH = 3.6
 _DRAWN_LUNG = (Label.LEFT_LUNG, Label.RIGHT_LUNG, Label.LUNG)
@@ -56,9 +53,7 @@ def slice_pictures(views: Sequence[SliceView]) -> bytes | None:
         labelcolor="white",
         fontsize=9,
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, facecolor="black", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure, dpi=110)
 
 
 def caption(view: SliceView) -> str:
@@ -71,15 +66,10 @@ def caption(view: SliceView) -> str:
 
 def painted(view: SliceView, labels: NDArray[np.uint8] | None) -> NDArray[np.float32]:
     """``(y, x, 3)`` from 0 to 1: the CT in the lung window, with lesions in their colours."""
-    low, high = LUNG_WINDOW
-    grey = np.clip((view.hu.astype(np.float32) - low) / (high - low), 0, 1)
-    picture = np.repeat(grey[..., None], 3, axis=2)
+    picture = grey(view.hu)
     if labels is not None:
-        for label in (*LESION_LABELS, Label.IGNORE):
-            opacity = _IGNORED if label is Label.IGNORE else _OPACITY
-            where = labels == label
-            colour = np.asarray(to_rgb(LABEL_COLOURS[label]), np.float32)
-            picture[where] = (1 - opacity) * picture[where] + opacity * colour
+        paint(picture, labels, LESION_LABELS, _OPACITY)
+        paint(picture, labels, (Label.IGNORE,), _IGNORED)
     return picture
 
 
@@ -92,18 +82,7 @@ def _draw(axes: Axes, view: SliceView, labels: NDArray[np.uint8] | None) -> None
         if np.isin(labels, _DRAWN_LUNG).any() and not lung.all():
             axes.contour(lung, levels=[0.5], colors=LABEL_COLOURS[Label.LUNG], linewidths=0.9)
     axes.set_axis_off()
-    for letter, x, y in (("R", 0.03, 0.5), ("L", 0.97, 0.5), ("A", 0.5, 0.96), ("P", 0.5, 0.04)):
-        axes.text(
-            x,
-            y,
-            letter,
-            transform=axes.transAxes,
-            color="white",
-            ha="center",
-            va="center",
-            fontsize=8,
-            path_effects=[withStroke(linewidth=2, foreground="black")],
-        )
+    letters(axes, "A", "P")
 
 
 def _legend(views: Sequence[SliceView]) -> list[Line2D | Patch]:

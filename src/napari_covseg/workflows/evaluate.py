@@ -80,7 +80,7 @@ def evaluate(
     """
     settings = settings or EvaluateSettings()
     patients = read_patients(settings.patients) if settings.patients else {}
-    predicted, expected = _label_files(predictions), _label_files(references)
+    predicted, expected = label_files(predictions), label_files(references)
     cases = sorted(set(predicted) & set(expected))
     if not cases:
         raise InputError(
@@ -158,10 +158,15 @@ def read_patients(path: Path) -> dict[str, str]:
     return patients
 
 
-def _label_files(folder: Path) -> dict[str, list[Path]]:
+def label_files(folder: Path) -> dict[str, list[Path]]:
     """Case to its label files (more than one is an error of that case).
 
     Of a case's files those named as labels count, if any is: its CT may lie beside them.
+
+    Raises
+    ------
+    InputError
+        If it is no folder, or holds no such file.
     """
     with readable(folder):
         if not folder.is_dir():

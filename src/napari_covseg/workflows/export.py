@@ -5,7 +5,6 @@ DICOM refers to the series the labels were made from; the other formats need no 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import LabelMap
+from napari_covseg.workflows.origin import origin_of
 
 if TYPE_CHECKING:
     from napari_covseg.io.dicom_maker import Maker, Way
@@ -37,7 +37,6 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 
 _ENDINGS = {"dicom-seg": "_seg", "dicom-sr": "_sr"}
 _DICOM = ("dicom-seg", "dicom-sr")
-_SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,60 +209,28 @@ def _on_grid(labels: LabelMap, source: Path, series: str | None) -> LabelMap:
 def _maker(
     path: Path, case: str, measured: Measurements, settings: ExportSettings
 ) -> tuple[Maker, tuple[str, ...]]:
-    """Who made the labels: by the settings, else by the JSON that stands beside a result.
-
-    The JSON's volumes tell whether the labels were changed since.
-    """
+    """Who made the labels: by the settings, else by the JSON that stands beside a result."""
     from napari_covseg.io.dicom_maker import Maker
 
-    report = _report_beside(path, case)
-    provenance = _mapping(report, "provenance")
-    model = {key: str(value) for key, value in _mapping(provenance, "model").items()}
+    origin = origin_of(path, case, measured)
     known = Maker(
         settings.made_by or "corrected",
-        model.get("name", ""),
-        model.get("version", ""),
-        model.get("sha256", ""),
-        str(provenance.get("software_version", "")) or __version__,
+        origin.model.get("name", ""),
+        origin.model.get("version", ""),
+        origin.model.get("sha256", ""),
+        str(origin.provenance.get("software_version", "")) or __version__,
         settings.person,
     )
     if settings.made_by is not None:
         return known, ()
-    if not model:
+    if not origin.known:
         return known, (
             "no result's JSON beside the labels says how they were made: they are marked as "
             "semi-automatic; --made-by says it",
         )
-    if _unchanged(_mapping(report, "measurements"), measured):
+    if not origin.changed:
         return replace(known, way="automatic"), ()
     return known, ("the labels were changed after the model made them: marked as semi-automatic",)
-
-
-def _report_beside(path: Path, case: str) -> Mapping[str, Any]:
-    try:
-        report = json.loads((path.parent / f"{case}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return report if isinstance(report, dict) else {}
-
-
-def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = content.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _unchanged(reported: Mapping[str, Any], measured: Measurements) -> bool:
-    """Whether volumes are those of the report, voxel for voxel."""
-    now = measured.to_dict()
-    for side in ("left", "right"):
-        before = _mapping(reported, side)
-        for name, value in now[side].items():
-            if not name.endswith("_ml"):
-                continue
-            told = before.get(name)
-            if not isinstance(told, int | float) or abs(told - value) > _SAME * max(1.0, value):
-                return False
-    return True
 
 
 def _check_name(output: Path, format_: str) -> None:

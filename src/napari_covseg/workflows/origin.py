@@ -1,0 +1,77 @@
+"""How a label map came about, as the JSON tells that stands beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_covseg.quantify.volumes import Measurements
+
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a label map.
+
+    ``known`` is false where nothing stands beside it; ``changed`` says that it is no longer what
+    the model drew. ``model`` holds ``name``, ``version`` and ``sha256``, ``provenance`` and
+    ``warnings`` are those of the JSON.
+    """
+
+    known: bool = False
+    changed: bool = False
+    model: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def origin_of(path: Path, case: str, measured: Measurements) -> Origin:
+    """Read ``<case>.json`` beside a label file.
+
+    Its volumes tell whether the labels were changed since, voxel for voxel; or it says itself that
+    they had been edited before they were saved.
+    """
+    report = _report_beside(path, case)
+    provenance = mapping(report, "provenance")
+    model = {key: str(value) for key, value in mapping(provenance, "model").items()}
+    if not model:
+        return Origin()
+    changed = bool(provenance.get("edited")) or not _unchanged(
+        mapping(report, "measurements"), measured
+    )
+    warnings = report.get("warnings")
+    lines = tuple(map(str, warnings)) if isinstance(warnings, list) else ()
+    return Origin(True, changed, model, provenance, lines)
+
+
+def mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A mapping in what was read from JSON; empty where there is none."""
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _report_beside(path: Path, case: str) -> Mapping[str, Any]:
+    try:
+        report = json.loads((path.parent / f"{case}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _unchanged(reported: Mapping[str, Any], measured: Measurements) -> bool:
+    """Whether volumes are those of the report, voxel for voxel."""
+    now = measured.to_dict()
+    for side in ("left", "right"):
+        before = mapping(reported, side)
+        for name, value in now[side].items():
+            if not name.endswith("_ml"):
+                continue
+            told = before.get(name)
+            if not isinstance(told, int | float) or abs(told - value) > _SAME * max(1.0, value):
+                return False
+    return True
