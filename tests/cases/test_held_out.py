@@ -14,6 +14,7 @@ from napari_covseg.cases.held_out import (
     reference,
     roles_of,
     sizes,
+    taught_patients,
     trained_patients,
 )
 from napari_covseg.cases.records import Kind
@@ -82,6 +83,26 @@ def test_patients_of_a_training_are_held_out_last():
     for seed in range(5):
         roles = draw_roles({}, ["a", "b", "c", "d", "e", "f"], ["a", "b", "c", "d"], seed)
         assert {roles["e"], roles["f"]} == {Role.HELD_OUT}
+
+
+def test_patients_who_taught_without_labels_never_measure():
+    patients = [f"p{n}" for n in range(10)]
+    for seed in range(5):
+        roles = draw_roles({}, patients, ["p9"], seed, taught=patients[:7])
+        assert {p for p, role in roles.items() if role is Role.HELD_OUT} <= set(patients[7:])
+        assert {roles[p] for p in patients[:7]} == {Role.TRAINING}
+        assert sorted(roles.values()).count(Role.HELD_OUT) == 2
+    assert Role.HELD_OUT in draw_roles({}, patients, ["p9"], 0).values()
+
+
+def test_scans_without_labels_count_as_seen(tmp_path):
+    store = new_store(tmp_path / "store", 3)
+    patient = {case.name: case.patient for case in store.cases()}
+    one = record(store, "a" * 64, ["case_0001"], unlabelled_cases=["case_0002"])
+    assert trained_patients(store, one) == {patient["case_0001"], patient["case_0002"]}
+    assert taught_patients(store) == {patient["case_0002"]}
+    assert clean_ancestor(store, one, [patient["case_0002"]]) is None
+    assert clean_ancestor(store, one, [patient["case_0003"]]) == one
 
 
 def test_few_patients_measure_in_turn(tmp_path):

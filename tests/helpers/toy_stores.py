@@ -46,13 +46,17 @@ def toy_store(folder: Path, patients: int) -> CaseStore:
 
 def add_patient(store: CaseStore, seed: int) -> str:
     """A new patient's accepted case; returns its name."""
-    labels = truth(seed)
-    noise = np.random.default_rng(seed).integers(-40, 40, SHAPE)
-    hu = (HU[labels] + noise).astype(np.int16)
-    volume = CTVolume(hu, Geometry.from_spacing(SHAPE, (5.0, 8.0, 8.0)), "toy")
-    name = store.add_case(volume, author="RA").name
-    accept(store, name, labels)
+    name = add_unlabelled(store, seed)
+    accept(store, name, truth(seed))
     return name
+
+
+def add_unlabelled(store: CaseStore, seed: int, patient: str | None = None) -> str:
+    """A case that nobody has labelled, of a new patient or a known one; returns its name."""
+    noise = np.random.default_rng(seed).integers(-40, 40, SHAPE)
+    hu = (HU[truth(seed)] + noise).astype(np.int16)
+    volume = CTVolume(hu, Geometry.from_spacing(SHAPE, (5.0, 8.0, 8.0)), "toy")
+    return store.add_case(volume, author="RA", patient=patient).name
 
 
 def accept(store: CaseStore, case: str, labels: np.ndarray) -> LabelVersion:

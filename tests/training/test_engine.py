@@ -18,6 +18,7 @@ from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, 
 from napari_covseg.domain.progress import Progress, Steps, run_to_end
 from napari_covseg.models.device import Device
 from napari_covseg.training import account, engine
+from napari_covseg.training.dataset import UNLABELLED
 from napari_covseg.training.engine import fit
 from napari_covseg.training.job import STATE, Job, check_folder
 from napari_covseg.training.learner import Learner, as_set, out_of_memory
@@ -165,6 +166,36 @@ def test_a_cancelled_training_goes_on_exactly(straight, tmp_path: Path, after: i
     assert epochs(tmp_path) == epochs(folder)
     assert kept.keys() == again.keys()
     assert all(torch.equal(kept[key], again[key]) for key in kept)
+
+
+class HalfLabelled(ToySource):
+    """The second of each two patches is of a case that nobody has labelled."""
+
+    def next_batch(self):
+        images, codes = super().next_batch()
+        codes[1] = UNLABELLED
+        return images, codes
+
+
+def test_one_that_distils_goes_on_exactly(tmp_path: Path) -> None:
+    kept, again, alone = {}, {}, {}
+
+    def run(folder: str, into: dict, stop_after: int = 0, distillation: float = 2.0) -> None:
+        changes = {"make_source": HalfLabelled, "distillation": distillation}
+        if stop_after:
+            steps = fit(job(tmp_path / folder, **changes))
+            for _ in range(stop_after):
+                next(steps)
+            steps.close()
+        publish = lambda net, *_: into.update(weights(net))  # noqa: E731
+        run_to_end(fit(job(tmp_path / folder, publish=publish, resume=True, **changes)))
+
+    run("straight", kept)
+    run("stopped", again, stop_after=6)
+    run("without", alone, distillation=0.0)
+    assert losses(tmp_path / "straight") == losses(tmp_path / "stopped")
+    assert all(torch.equal(kept[key], again[key]) for key in kept)
+    assert losses(tmp_path / "straight") != losses(tmp_path / "without")
 
 
 def test_another_seed_gives_another_curve(straight, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -105,6 +106,55 @@ def test_it_learned(trained: TrainResult) -> None:
     assert figures["lung"].cases == 1
     written = json.loads((trained.model.parent / "logs" / "result.json").read_text())
     assert TrainResult.from_dict(written) == trained
+
+
+def test_cases_without_labels_are_not_read_for_theirs(
+    trained: TrainResult, data: Path, tmp_path: Path
+) -> None:
+    """What lies in their label files changes nothing, unlike that of cases that have labels."""
+    shutil.copytree(data, tmp_path / "toy")
+    affine, others = np.diag([-8.0, -8.0, 5.0, 1.0]), tmp_path / "others"
+    write_about(others, numTraining=1)
+    preset = replace(TINY, epochs=1).with_settings(["dataset_weights=toy:0.5,others:0.5"])
+    said = {"unlabelled": ("other_0",), "distillation": 2.0, "start": str(trained.model.parent)}
+
+    def weights(folder: str, labels: np.ndarray, **changes) -> dict:
+        write_case(others, "other_0", labels, affine)
+        image = nib.Nifti1Image(np.full((24, 20, 3), -500, np.int16), affine)
+        nib.save(image, others / "imagesTr" / "other_0_0000.nii.gz")
+        one = request(tmp_path, tmp_path / folder, preset=preset, **{**said, **changes})
+        done = run_to_end(train(one))
+        model = load(done.model.parent)
+        about = model.card["training"]
+        assert about["unlabelled_cases"] == list(one.unlabelled)
+        assert about["distillation"] == one.distillation
+        assert len(about["training_cases"]) == done.training_cases == 4 - len(one.unlabelled)
+        return model.network.state_dict()
+
+    right, wrong = lung_block(), lung_block(lesion=3)
+    first, again = weights("first", right), weights("again", wrong)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    labelled = {"unlabelled": (), "distillation": 0.0}
+    first, other = weights("labelled", right, **labelled), weights("other", wrong, **labelled)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_distillation_that_cannot_be(trained: TrainResult, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected both, or neither"):
+        request(data, tmp_path, distillation=1.0)
+    with pytest.raises(UsageError, match="with 1 cases without labels: expected both"):
+        request(data, tmp_path, unlabelled=("toy_1",))
+    with pytest.raises(UsageError, match="needs a model to start from"):
+        request(data, tmp_path, unlabelled=("toy_1",), distillation=1.0)
+    said = {"distillation": 1.0, "start": str(trained.model.parent)}
+    for names, reason in (
+        (("toy_2",), "patients have cases in training and in validation"),
+        (("toy_9",), "cases that the data does not hold: toy_9"),
+        (("toy_0", "toy_1", "toy_2"), "no case to train on"),
+    ):
+        one = request(data, tmp_path, unlabelled=names, validation=("toy_3",), **said)
+        with pytest.raises(InputError, match=reason):
+            run_to_end(train(one))
 
 
 def test_a_finished_training_answers_at_once(trained: TrainResult, data: Path) -> None:

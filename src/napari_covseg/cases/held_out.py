@@ -31,6 +31,9 @@ DRAWN, FROZEN = "roles drawn", "measured labels frozen"
 MAY_HAVE_SEEN = "may_have_seen"
 """Field of a model's settings: cases of the store that were in its training, by its card."""
 
+UNLABELLED_CASES = "unlabelled_cases"
+"""Field of a model's settings: cases that taught it without labels (by what its parent said)."""
+
 
 class Role(StrEnum):
     """What a patient's cases are for, as long as the store lives."""
@@ -92,7 +95,11 @@ def sizes(patients: int) -> tuple[int, int]:
 
 
 def draw_roles(
-    known: Mapping[str, Role], patients: Iterable[str], trained_on: Collection[str], seed: int
+    known: Mapping[str, Role],
+    patients: Iterable[str],
+    trained_on: Collection[str],
+    seed: int,
+    taught: Collection[str] = (),
 ) -> dict[str, Role]:
     """Roles for patients that have none yet; none for fewer than five patients in all.
 
@@ -107,6 +114,9 @@ def draw_roles(
         where there are too few others.
     seed
         Of the draw.
+    taught
+        Patients whose scans taught a model of the store without labels: they train, or no model
+        would be left that could be measured on them.
     """
     new = sorted(set(patients) - known.keys())
     held_out, validation = sizes(len(new) + len(known))
@@ -119,6 +129,7 @@ def draw_roles(
     roles = dict.fromkeys(order, Role.TRAINING)
     for role, wanted in ((Role.HELD_OUT, held_out), (Role.VALIDATION, validation)):
         free = [patient for patient in order if roles[patient] is Role.TRAINING]
+        free = [patient for patient in free if patient not in taught]
         for patient in free[: max(0, wanted - taken.count(role))]:
             roles[patient] = role
     return roles
@@ -153,7 +164,8 @@ def divide(store: CaseStore, *, author: str, seed: int = 0) -> Division:
     labelled = [case for case in store.cases() if case.accepted is not None]
     roles = roles_of(store)
     trained_on = set().union(*(trained_patients(store, one) for one in store.models()))
-    new = draw_roles(roles, [case.patient for case in labelled], trained_on, seed)
+    patients = [case.patient for case in labelled]
+    new = draw_roles(roles, patients, trained_on, seed, taught_patients(store))
     if new:
         detail = {"patients": {patient: role.value for patient, role in new.items()}, "seed": seed}
         store.record_event(DRAWN, actor=author, detail=detail)
@@ -213,9 +225,16 @@ def trained_patients(store: CaseStore, model: ModelRecord | None) -> frozenset[s
     while model is not None:
         cases = {case for case, _ in model.trained_on}
         cases |= set(model.settings.get(MAY_HAVE_SEEN, ()))
+        cases |= set(model.settings.get(UNLABELLED_CASES, ()))
         found |= {patients[case] for case in cases if case in patients}
         model = by_hash.get(model.parent or "")
     return frozenset(found)
+
+
+def taught_patients(store: CaseStore) -> frozenset[str]:
+    """Patients whose scans taught a model of the store without labels."""
+    cases = {case for one in store.models() for case in one.settings.get(UNLABELLED_CASES, ())}
+    return frozenset(case.patient for case in store.cases() if case.name in cases)
 
 
 def clean_ancestor(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.preprocess.resample import resample_labels, resample_linear
 from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 from napari_covseg.training.cache import Entry, content_key, read_entry, write_entry
-from napari_covseg.training.dataset import NO_LESION
+from napari_covseg.training.dataset import NO_LESION, UNLABELLED
 
 Recipe = AxialRecipe | VolumeRecipe
 _MARK_LUNG = (Label.LEFT_LUNG, Label.RIGHT_LUNG, Label.LUNG)
@@ -104,6 +104,11 @@ def load_cases(
         )
     yield Progress(len(cases), len(jobs), "the data is read")
     return cases
+
+
+def without_labels(case: TrainingCase) -> TrainingCase:
+    """The same case as if nobody had labelled any of it."""
+    return replace(case, codes=np.broadcast_to(np.uint8(UNLABELLED), case.codes.shape))
 
 
 def check_classes(

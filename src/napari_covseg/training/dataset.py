@@ -12,14 +12,21 @@ from napari_covseg.domain.labels import ALLOWED_CLASSES, LESION_LABELS, Label, N
 
 NO_LESION = len(Label)
 """Training code of a voxel that is no lesion and may be lung or background."""
+UNLABELLED = NO_LESION + 1
+"""Training code of a case that nobody has labelled: any class, as far as labels go.
+
+Unlike `Label.IGNORE`, which a person left open in a case they worked on, it is taught by the old
+model (`napari_covseg.training.distillation`).
+"""
 
 
 def allowed_table() -> torch.Tensor:
     """Which network classes agree with each training code: bool ``(codes, classes)``."""
-    table = torch.zeros(NO_LESION + 1, len(NetworkClass), dtype=torch.bool)
+    table = torch.zeros(UNLABELLED + 1, len(NetworkClass), dtype=torch.bool)
     for label, classes in ALLOWED_CLASSES.items():
         table[label, list(classes)] = True
     table[NO_LESION, [NetworkClass.BACKGROUND, NetworkClass.LUNG]] = True
+    table[UNLABELLED] = True
     return table
 
 

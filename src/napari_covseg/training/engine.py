@@ -70,7 +70,9 @@ class _Run:
         torch.manual_seed(self.preset.seed + self.parallel.rank)
         # Fixed shapes: let cuDNN find the fastest way.
         torch.backends.cudnn.benchmark = job.device.kind == "cuda"
-        self.learner = Learner(job.network, job.loss, self.preset, job.device, self.parallel)
+        self.learner = Learner(
+            job.network, job.loss, self.preset, job.device, self.parallel, job.distillation
+        )
         self.rule = RateRule(self.preset)
         seeds = [
             source_seed(self.preset.seed, self.parallel.rank, lane)

@@ -45,6 +45,8 @@ class Job:
         What else must be the same when the training is resumed (data, split): plain values.
     cases, predict
         What is measured after an epoch, and how classes on a case's grid are found.
+    distillation
+        Weight of staying with the network as it is given, on cases without labels; 0: none.
     publish
         Called with `Learner.kept` at the end of epochs.
     """
@@ -58,6 +60,7 @@ class Job:
     identity: Mapping[str, Any] = field(default_factory=dict)
     cases: Sequence[Case] = ()
     predict: Callable[[nn.Module, Any], Steps[NDArray]] | None = None
+    distillation: float = 0.0
     publish: Publish | None = None
     parallel: Parallel = field(default_factory=Alone)
     tensorboard: bool = True

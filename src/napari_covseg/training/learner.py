@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from napari_covseg.domain.errors import ResourceError
 from napari_covseg.models.device import Device
-from napari_covseg.training.dataset import allowed_table
+from napari_covseg.training.dataset import UNLABELLED, allowed_table
+from napari_covseg.training.distillation import distillation_loss
 from napari_covseg.training.parallel import Parallel
 from napari_covseg.training.schedules import Preset
 
@@ -39,10 +40,19 @@ class Learner:
 
     ``network`` holds the trained weights; `kept` is what is measured and written: their average
     (batch statistics included), or the network itself where ``preset.ema`` is 0.
+
+    With ``distillation`` above 0, its weight in the loss, the network as it is given teaches the
+    one in training on cases without labels (`UNLABELLED`).
     """
 
     def __init__(
-        self, network: nn.Module, loss: Loss, preset: Preset, device: Device, parallel: Parallel
+        self,
+        network: nn.Module,
+        loss: Loss,
+        preset: Preset,
+        device: Device,
+        parallel: Parallel,
+        distillation: float = 0.0,
     ) -> None:
         self._preset, self._loss, self._parallel = preset, loss, parallel
         self._device = device = as_set(device, preset)
@@ -50,6 +60,9 @@ class Learner:
         self.network = network.to(device.name).to(memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout
         self._average = _copy_of(self.network) if preset.ema else None
+        # Not in the state: who resumes begins from the same model.
+        self._teacher = _copy_of(self.network) if distillation else None
+        self._distillation = distillation
         self._optimiser = _optimiser(self.network, preset, device)
         self._shares = [float(group["share"]) for group in self._optimiser.param_groups]
         self._scaler = torch.amp.GradScaler(device.kind, enabled=device.precision == "float16")
@@ -73,10 +86,14 @@ class Learner:
             group["lr"] = rate * share
         images = images.to(self._device.name, non_blocking=True)
         images = images.contiguous(memory_format=self._layout)
+        # Asked before the codes are moved, so that nothing waits for the device.
+        taught = self._taught(codes)
         codes = codes.to(self._device.name, non_blocking=True)
         with autocast(self._device):
             logits = self._forward(images)
         loss = self._loss(logits, self._table[codes.long()].movedim(-1, 1))
+        if taught:
+            loss = loss + self._distillation * self._apart(images, logits, codes, taught)
         self._optimiser.zero_grad(set_to_none=True)
         self._parallel.backward(self._scaler.scale(loss))
         self._scaler.unscale_(self._optimiser)
@@ -89,6 +106,20 @@ class Learner:
                 self._average, self.network, min(self._preset.ema, number / (number + 10))
             )
         return StepLoss(loss.detach().float(), gradient.detach().float())
+
+    def _taught(self, codes: Tensor) -> list[int]:
+        """The samples that the teacher teaches."""
+        if self._teacher is None:
+            return []
+        found: list[int] = (codes == UNLABELLED).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        return found
+
+    def _apart(self, images: Tensor, logits: Tensor, codes: Tensor, samples: list[int]) -> Tensor:
+        """How far the network is from its teacher in these samples."""
+        assert self._teacher is not None
+        with torch.no_grad(), autocast(self._device):
+            wanted = self._teacher(images[samples])
+        return distillation_loss(logits[samples], wanted, codes[samples] == UNLABELLED)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_covseg.cases.gate import GateDecision, GateRule, judge
-from napari_covseg.cases.held_out import MAY_HAVE_SEEN, divide
+from napari_covseg.cases.held_out import MAY_HAVE_SEEN, UNLABELLED_CASES, divide
 from napari_covseg.cases.records import ModelRecord, Promotion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError
@@ -158,9 +158,11 @@ def compare_models(
 
 def _seen(store: CaseStore, training: Mapping[str, Any]) -> list[str]:
     """Cases of the store that a card's training had."""
+    cases = [case.name for case in store.cases()]
+    names = set(training.get(UNLABELLED_CASES, ()))
     hashes = set(training.get("labels_sha256", ()))
     if hashes:
-        cases = [case.name for case in store.cases()]
-        return [c for c in cases if any(one.sha256 in hashes for one in store.history(c))]
-    names = set(training.get("training_cases", ())) | set(training.get("validation_cases", ()))
-    return [case.name for case in store.cases() if case.name in names]
+        known = (c for c in cases if any(one.sha256 in hashes for one in store.history(c)))
+        return sorted({*known, *(c for c in cases if c in names)})
+    names |= set(training.get("training_cases", ())) | set(training.get("validation_cases", ()))
+    return [case for case in cases if case in names]

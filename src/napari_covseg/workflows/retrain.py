@@ -18,6 +18,7 @@ from typing import Any
 
 from napari_covseg import __version__
 from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
+from napari_covseg.cases.held_out import UNLABELLED_CASES
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.progress import Progress, Steps, T
 from napari_covseg.io.nnunet import read_datasets
@@ -136,6 +137,7 @@ class _Retraining:
             promoted=promoted,
             share=share,
             training_cases=len(plan.division.training),
+            unlabelled_cases=len(plan.unlabelled),
             seconds=time.monotonic() - self.begun,
             warnings=tuple(dict.fromkeys((*self.warnings, *done.warnings))),
         )
@@ -174,6 +176,8 @@ class _Retraining:
                 resume=True,
                 tensorboard=False,
                 start=model_source(self.store, self.plan.start),
+                unlabelled=self.plan.unlabelled,
+                distillation=self.plan.distillation,
             )
         )
 
@@ -207,6 +211,8 @@ class _Retraining:
                 "start_sha256": self.start.sha256,
                 "share_of_new_weights": share,
                 "training_cases": [*cases, *plan.replayed],
+                UNLABELLED_CASES: list(plan.unlabelled),
+                "distillation": plan.distillation,
                 "labels_sha256": sorted(one.sha256 for one in plan.cases if one.case in cases),
                 "left_out_patients": sorted(plan.division.measured_patients)
                 if plan.division.way is Way.HELD_OUT
@@ -264,6 +270,8 @@ class _Retraining:
                 "share_of_new_weights": share,
                 "validation_cases": list(plan.division.validation),
                 "replayed_cases": len(plan.replayed),
+                UNLABELLED_CASES: list(plan.unlabelled),
+                "distillation": plan.distillation,
                 "rule": self.request.to_dict()["rule"],
                 "run": plan.run,
                 "data_labels": {

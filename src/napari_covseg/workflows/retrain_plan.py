@@ -7,33 +7,37 @@ was made: what others accept meanwhile is for the next one.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from napari_covseg.cases import derived
-from napari_covseg.cases.files import sha256_of
 from napari_covseg.cases.gate import Way
-from napari_covseg.cases.held_out import Division, FrozenCase, clean_ancestor, divide, reference
+from napari_covseg.cases.held_out import Division, FrozenCase, clean_ancestor, divide
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.io.atomic import write_json
-from napari_covseg.io.nnunet import RawDataset, read_datasets
-from napari_covseg.io.write import write_labels
+from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.models.device import choose_device
 from napari_covseg.models.zoo import load
 from napari_covseg.training.schedules import Preset
 from napari_covseg.training.state import make_folder
 from napari_covseg.workflows.fine_tuning import fine_tuning
+from napari_covseg.workflows.retrain_data import (
+    check_others,
+    copy_replay,
+    copy_store,
+    copy_unlabelled,
+)
 from napari_covseg.workflows.retrain_request import LIVE, RetrainRequest
 from napari_covseg.workflows.store_models import model_source
+from napari_covseg.workflows.unlabelled import unlabelled_cases
 
-FOLDER, PLAN, CACHE, STORE_DATA = "retraining", "plan.json", "cache", "store"
+FOLDER, PLAN, CACHE = "retraining", "plan.json", "cache"
+STORE_DATA, UNLABELLED_DATA = "store", "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Plan:
         The labels that train and validate.
     replayed
         Names of the cases of other datasets, as in the copy.
+    unlabelled
+        Cases without labels, on which the new model learns to say what the old one says.
     preset
         Every setting.
     """
@@ -66,12 +72,18 @@ class Plan:
     cases: tuple[FrozenCase, ...]
     replayed: tuple[str, ...]
     preset: Preset
+    unlabelled: tuple[str, ...] = ()
 
     @property
     def folds(self) -> tuple[str, ...]:
         """Patients to leave out of a training each, to be measured; none with a held-out set."""
         patients = sorted(self.division.measured_patients)
         return tuple(patients) if self.division.way is Way.FOLDS and len(patients) > 1 else ()
+
+    @property
+    def distillation(self) -> float:
+        """Weight of saying what the old model says; 0 where there is no case for it."""
+        return self.request.distillation if self.unlabelled else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -90,6 +102,7 @@ class Plan:
             "cases": [one.to_dict() for one in self.cases],
             "replayed": self.replayed,
             "preset": self.preset.to_dict(),
+            "unlabelled": self.unlabelled,
         }
 
     @classmethod
@@ -111,6 +124,7 @@ class Plan:
             tuple(FrozenCase.from_dict(one) for one in content["cases"]),
             tuple(content["replayed"]),
             Preset.from_dict(content["preset"]),
+            tuple(content.get("unlabelled", ())),
         )
 
 
@@ -212,7 +226,8 @@ def _make(store: CaseStore, request: RetrainRequest) -> Plan:
     cases = tuple(_accepted(store, name) for name in (*division.training, *division.validation))
     live_sha = live.sha256 if live else None
     run = store.start_run(by=request.author, settings=preset.to_dict())
-    plan = Plan(run, request, live_sha, start_sha, division, cases, (), preset)
+    others = unlabelled_cases(store, division, request.seed) if request.distillation else ()
+    plan = Plan(run, request, live_sha, start_sha, division, cases, (), preset, others)
     try:
         return _written(store, plan)
     except CovsegError as error:
@@ -224,21 +239,34 @@ def _make(store: CaseStore, request: RetrainRequest) -> Plan:
 def _written(store: CaseStore, plan: Plan) -> Plan:
     """Copy the labels; the plan is written last, and only then there is something to resume."""
     folder = run_folder(store, plan.run)
-    data, share = folder / "data", plan.request.replay_share
-    _copy_store(store, plan.cases, data / STORE_DATA)
+    data = folder / "data"
+    copy_store(store, plan.cases, data / STORE_DATA)
+    if plan.unlabelled:
+        copy_unlabelled(store, plan.unlabelled, data / UNLABELLED_DATA)
     replayed = {}
     if plan.request.replay is not None:
         datasets = read_datasets(plan.request.replay)
         measured = [store.image_path(one.case) for one in plan.division.measured]
-        _check_others(datasets, [*measured, *map(store.image_path, plan.division.validation)])
-        replayed = _copy_replay(datasets, data)
-    if replayed:
-        weights = {name: share / len(replayed) for name in replayed} | {STORE_DATA: 1 - share}
-        names = tuple(name for found in replayed.values() for name in found)
-        preset = replace(plan.preset, dataset_weights=weights)
-        plan = replace(plan, replayed=names, preset=preset)
+        check_others(datasets, [*measured, *map(store.image_path, plan.division.validation)])
+        replayed = copy_replay(datasets, data)
+    names = tuple(name for found in replayed.values() for name in found)
+    preset = replace(plan.preset, dataset_weights=_weights(plan, list(replayed)))
+    plan = replace(plan, replayed=names, preset=preset)
     write_json(folder / PLAN, plan.to_dict())
     return plan
+
+
+def _weights(plan: Plan, replayed: Sequence[str]) -> Mapping[str, float]:
+    """How often batches come from each dataset."""
+    if not replayed and not plan.unlabelled:
+        return plan.preset.dataset_weights
+    share = plan.request.replay_share if replayed else 0.0
+    weights = {STORE_DATA: 1 - share} | {name: share / len(replayed) for name in replayed}
+    if plan.unlabelled:
+        taught = plan.request.distillation_share
+        weights = {name: (1 - taught) * weight for name, weight in weights.items()}
+        weights[UNLABELLED_DATA] = taught
+    return weights
 
 
 def _accepted(store: CaseStore, name: str) -> FrozenCase:
@@ -247,50 +275,3 @@ def _accepted(store: CaseStore, name: str) -> FrozenCase:
         raise InputError(f"{name}: its labels were sent back just now; try again")
     version = store.version(case.accepted)
     return FrozenCase(name, case.patient, version.id, version.sha256, case.accepted_slices)
-
-
-def _copy_store(store: CaseStore, cases: Sequence[FrozenCase], folder: Path) -> None:
-    """An nnU-Net dataset of these labels; images stay where they are."""
-    make_folder(folder / derived.LABELS)
-    content = derived.dataset_json([one.case for one in cases], listed=True)
-    for one in cases:
-        write_labels(reference(store, one), derived.labels_path(folder, one.case))
-        image = os.path.relpath(store.image_path(one.case), folder)
-        content["dataset"][one.case]["images"] = [image]
-    write_json(folder / "dataset.json", content)
-    derived.write_patients(folder, {one.case: one.patient for one in cases})
-
-
-def _check_others(datasets: Iterable[RawDataset], measuring: Iterable[Path]) -> None:
-    """Nobody who measures may train by way of other data; found out by the files' bytes."""
-    sizes: dict[int, list[Path]] = {}
-    for path in measuring:
-        sizes.setdefault(path.stat().st_size, []).append(path)
-    for case in (case for dataset in datasets for case in dataset.cases):
-        alike = sizes.get(case.image.stat().st_size, [])
-        if alike and sha256_of(case.image) in map(sha256_of, alike):
-            raise InputError(
-                f"{case.image.name}: this scan is held out in the store, so it may not train; "
-                "leave it out of the data to replay"
-            )
-
-
-def _copy_replay(datasets: Iterable[RawDataset], data: Path) -> dict[str, list[str]]:
-    """Tables of other datasets' files, under names of their own; by dataset, the names."""
-    found: dict[str, list[str]] = {}
-    for number, dataset in enumerate(datasets):
-        name = f"replay_{number + 1}"
-        labels: dict[str, list[int]] = {}
-        for value, label in dataset.label_map.items():
-            labels.setdefault(label.name.lower(), []).append(value)
-        files = {
-            f"{name}_{case.name}": {"images": [str(case.image)], "label": str(case.labels)}
-            for case in dataset.cases
-        }
-        about = {"channel_names": {"0": "CT"}, "labels": labels, "dataset": files}
-        make_folder(data / name)
-        write_json(data / name / "dataset.json", {**about, "numTraining": len(files)})
-        patients = {f"{name}_{case.name}": f"{name}_{case.patient}" for case in dataset.cases}
-        derived.write_patients(data / name, patients)
-        found[name] = list(files)
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +34,11 @@ class RetrainRequest:
         they teach is not forgotten.
     replay_share
         How often a batch is drawn from there.
+    distillation
+        Weight in the loss of saying on cases without labels what the model to start from says, so
+        that less is forgotten; 0: none. Nothing where the store has no such cases.
+    distillation_share
+        How often a batch is drawn from those.
     share
         How much of the new weights to take, the rest are the old ones; None: chosen on the
         validation patients.
@@ -61,6 +67,8 @@ class RetrainRequest:
     settings: tuple[str, ...] = ()
     replay: Path | None = None
     replay_share: float = 0.5
+    distillation: float = 1.0
+    distillation_share: float = 0.25
     share: float | None = None
     device: str = "auto"
     seed: int = 0
@@ -74,6 +82,12 @@ class RetrainRequest:
             raise UsageError(f"start={self.start}: use {LIVE} or {SHIPPED}")
         if not 0 < self.replay_share < 1:
             raise UsageError(f"replay share {self.replay_share}: expected between 0 and 1")
+        if not 0 <= self.distillation < math.inf:
+            raise UsageError(f"distillation {self.distillation}: expected a weight of 0 or more")
+        if not 0 < self.distillation_share < 1:
+            raise UsageError(
+                f"distillation share {self.distillation_share}: expected between 0 and 1"
+            )
         if self.share is not None and not 0 < self.share <= 1:
             raise UsageError(f"share {self.share}: expected above 0, at most 1")
         if self.resume and self.discard:
@@ -115,6 +129,8 @@ class RetrainResult:
         How much of the new weights it has.
     training_cases, seconds, warnings
         Cases of the store that trained it, time it took, and what the user should know.
+    unlabelled_cases
+        Cases without labels on which it learned to say what the model before it says.
     """
 
     run: int
@@ -128,6 +144,7 @@ class RetrainResult:
     training_cases: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    unlabelled_cases: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

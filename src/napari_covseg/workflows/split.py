@@ -55,8 +55,12 @@ def split_by_fold(
     return read_or_draw(file, patients, folds, seed)[number - 1]
 
 
-def checked_split(datasets: Sequence[RawDataset], fold: Fold) -> Fold:
+def checked_split(
+    datasets: Sequence[RawDataset], fold: Fold, unlabelled: Sequence[str] = ()
+) -> Fold:
     """The split with all other cases in training, where none were named.
+
+    Cases that are ``unlabelled`` are in neither part; their patients must not measure either.
 
     Raises
     ------
@@ -64,13 +68,16 @@ def checked_split(datasets: Sequence[RawDataset], fold: Fold) -> Fold:
         If it names unknown cases, leaves none to train, or a patient stands on both sides.
     """
     cases = {case.name: case for dataset in datasets for case in dataset.cases}
+    aside = set(unlabelled)
     names = fold.train or tuple(sorted(cases.keys() - set(fold.validation)))
-    unknown = sorted({*names, *fold.validation} - cases.keys())
+    names = tuple(name for name in names if name not in aside)
+    unknown = sorted({*names, *fold.validation, *aside} - cases.keys())
     if unknown:
         raise InputError(f"the split names cases that the data does not hold: {unknown[0]}")
     if not names:
         raise InputError("the split leaves no case to train on")
-    shared = {cases[n].patient for n in names} & {cases[n].patient for n in fold.validation}
+    taught = {cases[name].patient for name in (*names, *aside)}
+    shared = taught & {cases[name].patient for name in fold.validation}
     if shared:
         raise InputError(
             f"{len(shared)} patients have cases in training and in validation; split by patient"

@@ -36,6 +36,7 @@ from napari_covseg.training.cases import (
     check_classes,
     load_cases,
     tells_lesions_apart,
+    without_labels,
 )
 from napari_covseg.training.engine import fit
 from napari_covseg.training.job import Job, check_folder
@@ -80,16 +81,17 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
     start = None if request.start is None else load(request.start)
     network, loss = _network_and_loss(preset, start)
     datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
-    fold = checked_split(datasets, Fold(request.train, request.validation))
-    chosen = only_cases(datasets, {*fold.train, *fold.validation})
+    split = Fold(request.train, request.validation)
+    fold = checked_split(datasets, split, unlabelled=request.unlabelled)
+    chosen = only_cases(datasets, {*fold.train, *fold.validation, *request.unlabelled})
     digest = yield from _data_hash(chosen, request.window)
-    identity = {"data": digest, "train": list(fold.train), "validation": list(fold.validation)}
-    identity |= {} if start is None else {"start": start.sha256}
+    identity = _identity(request, digest, fold, start)
     check_folder(request.output, preset, identity, request.resume)
     recipe = preset.make_recipe()
     cache = request.cache or request.output / CACHE
     cases = yield from load_cases(chosen, recipe, cache, window_hu=request.window)
     training = [case for case in cases if case.name in fold.train]
+    taught = [without_labels(case) for case in cases if case.name in request.unlabelled]
     measured = [case for case in cases if case.name in fold.validation]
     warnings = [note for dataset in datasets for note in dataset.warnings]
     warnings += [note for case in cases for note in case.warnings]
@@ -101,11 +103,12 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
         device=device,
         network=network,
         loss=loss,
-        make_source=lambda seed: _source(preset, training, device, seed),
+        make_source=lambda seed: _source(preset, [*training, *taught], device, seed),
         folder=request.output,
         identity=identity,
         cases=measured,
         predict=case_predictor(preset, recipe, device, warnings),
+        distillation=request.distillation,
         publish=card.publish,
         parallel=parallel,
         tensorboard=request.tensorboard,
@@ -135,6 +138,21 @@ def start_training(request: TrainRequest) -> Handle[TrainResult]:
     """
     log = request.output / "logs" / "process.log"
     return Handle(__name__, request.to_dict(), TrainResult.from_dict, log)
+
+
+def _identity(request: TrainRequest, data: str, fold: Fold, start: Model | None) -> dict[str, Any]:
+    """What must be the same when the training is resumed, but for its settings."""
+    identity: dict[str, Any] = {
+        "data": data,
+        "train": list(fold.train),
+        "validation": list(fold.validation),
+    }
+    if start is not None:
+        identity["start"] = start.sha256
+    if request.unlabelled:
+        identity["unlabelled"] = sorted(request.unlabelled)
+        identity["distillation"] = request.distillation
+    return identity
 
 
 def _where(request: TrainRequest) -> tuple[Alone | Together, Device]:
@@ -283,6 +301,8 @@ class _Card:
                 "validation_cases": self.identity["validation"],
                 "left_out_patients": list(self.left_out),
                 "start_sha256": self.identity.get("start"),
+                "unlabelled_cases": self.identity.get("unlabelled", []),
+                "distillation": self.identity.get("distillation", 0.0),
                 "chosen_by_validation": is_best,
                 **report.to_dict(),
             },

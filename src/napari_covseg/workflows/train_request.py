@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.training.outcome import EpochReport, FitResult
 from napari_covseg.training.schedules import PRESETS, Preset
@@ -47,6 +49,16 @@ class TrainRequest:
     start
         A model to start from, by its name or folder, in place of fresh weights; it must be of the
         network, arguments and preparation that the preset says.
+    unlabelled
+        Names of cases whose labels are not read: on these the network learns to say what the model
+        to start from says, so that it forgets less.
+    distillation
+        Weight of that in the loss.
+
+    Raises
+    ------
+    UsageError
+        If there are such cases and no model to start from or no weight, or the other way round.
     """
 
     data: Path
@@ -63,6 +75,17 @@ class TrainRequest:
     label_map: Mapping[int, Label] | None = None
     window: tuple[float, float] | None = None
     start: str | None = None
+    unlabelled: tuple[str, ...] = ()
+    distillation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if bool(self.unlabelled) != (0 < self.distillation < math.inf):
+            raise UsageError(
+                f"distillation={self.distillation:g} with {len(self.unlabelled)} cases without "
+                "labels: expected both, or neither"
+            )
+        if self.unlabelled and self.start is None:
+            raise UsageError("distillation needs a model to start from, which teaches")
 
     @property
     def model_name(self) -> str:
@@ -83,7 +106,7 @@ class TrainRequest:
         values = dict(content)
         for name in ("data", "output", "patients", "cache"):
             values[name] = None if values[name] is None else Path(values[name])
-        for name in ("train", "validation"):
+        for name in ("train", "validation", "unlabelled"):
             values[name] = tuple(values[name])
         values["preset"] = Preset.from_dict(values["preset"])
         if values["window"] is not None:

@@ -1,0 +1,36 @@
+"""Learning without forgetting: where nobody has drawn labels, stay with what the old model says.
+
+The old model, frozen, is the teacher; the network in training is to give the same probabilities on
+the same changed patch (knowledge distillation, Hinton et al. 2015, arXiv:1503.02531; against
+forgetting, Li and Hoiem 2018, "Learning without forgetting", IEEE TPAMI 40(12)).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+TEMPERATURE = 2.0
+"""Softens both, so that also what the teacher holds for unlikely is kept; as Li and Hoiem do."""
+
+
+def distillation_loss(
+    student: Tensor, teacher: Tensor, taught: Tensor, temperature: float = TEMPERATURE
+) -> Tensor:
+    """Kullback-Leibler divergence of the student's classes from the teacher's, mean over voxels.
+
+    Its gradient is that of the soft cross-entropy; unlike that it is 0 where both agree. Times the
+    square of the temperature, so that the gradient's size does not depend on it.
+
+    Parameters
+    ----------
+    student, teacher
+        Logits ``(n, classes, *spatial)``; the teacher's need no gradient.
+    taught
+        bool ``(n, *spatial)``: the voxels that count. 0 without any.
+    temperature
+        Logits are divided by it.
+    """
+    wanted = (teacher.float() / temperature).log_softmax(dim=1)
+    given = (student.float() / temperature).log_softmax(dim=1)
+    apart = (wanted.exp() * (wanted - given)).sum(dim=1)
+    return temperature**2 * (apart * taught).sum() / taught.sum().clamp(min=1)

@@ -1,0 +1,89 @@
+"""What a retraining reads, in its own folder: nnU-Net datasets of labels as they are now.
+
+Images stay where they are; only labels are copied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from napari_covseg.cases import derived
+from napari_covseg.cases.files import sha256_of
+from napari_covseg.cases.held_out import FrozenCase, reference
+from napari_covseg.cases.store import CaseStore
+from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.labels import Label
+from napari_covseg.domain.volume import LabelMap
+from napari_covseg.io.atomic import write_json
+from napari_covseg.io.nnunet import RawDataset
+from napari_covseg.io.write import write_labels
+from napari_covseg.training.state import make_folder
+
+
+def copy_store(store: CaseStore, cases: Sequence[FrozenCase], folder: Path) -> None:
+    """An nnU-Net dataset of these labels; images stay where they are."""
+    make_folder(folder / derived.LABELS)
+    for one in cases:
+        write_labels(reference(store, one), derived.labels_path(folder, one.case))
+    _describe(store, {one.case: one.patient for one in cases}, folder)
+
+
+def copy_unlabelled(store: CaseStore, cases: Sequence[str], folder: Path) -> None:
+    """An nnU-Net dataset of these images, all of them left open."""
+    make_folder(folder / derived.LABELS)
+    patients = {}
+    for case in map(store.case, cases):
+        nothing = np.full(case.geometry.shape, Label.IGNORE, np.uint8)
+        labels = LabelMap(nothing, case.geometry, case.name, case.to_native)
+        write_labels(labels, derived.labels_path(folder, case.name))
+        patients[case.name] = case.patient
+    _describe(store, patients, folder)
+
+
+def _describe(store: CaseStore, patients: Mapping[str, str], folder: Path) -> None:
+    """``dataset.json`` and ``cases.csv`` for these cases' labels and the store's images."""
+    content = derived.dataset_json(list(patients), listed=True)
+    for case in patients:
+        image = os.path.relpath(store.image_path(case), folder)
+        content["dataset"][case]["images"] = [image]
+    write_json(folder / "dataset.json", content)
+    derived.write_patients(folder, patients)
+
+
+def check_others(datasets: Iterable[RawDataset], measuring: Iterable[Path]) -> None:
+    """Nobody who measures may train by way of other data; found out by the files' bytes."""
+    sizes: dict[int, list[Path]] = {}
+    for path in measuring:
+        sizes.setdefault(path.stat().st_size, []).append(path)
+    for case in (case for dataset in datasets for case in dataset.cases):
+        alike = sizes.get(case.image.stat().st_size, [])
+        if alike and sha256_of(case.image) in map(sha256_of, alike):
+            raise InputError(
+                f"{case.image.name}: this scan is held out in the store, so it may not train; "
+                "leave it out of the data to replay"
+            )
+
+
+def copy_replay(datasets: Iterable[RawDataset], data: Path) -> dict[str, list[str]]:
+    """Tables of other datasets' files, under names of their own; by dataset, the names."""
+    found: dict[str, list[str]] = {}
+    for number, dataset in enumerate(datasets):
+        name = f"replay_{number + 1}"
+        labels: dict[str, list[int]] = {}
+        for value, label in dataset.label_map.items():
+            labels.setdefault(label.name.lower(), []).append(value)
+        files = {
+            f"{name}_{case.name}": {"images": [str(case.image)], "label": str(case.labels)}
+            for case in dataset.cases
+        }
+        about = {"channel_names": {"0": "CT"}, "labels": labels, "dataset": files}
+        make_folder(data / name)
+        write_json(data / name / "dataset.json", {**about, "numTraining": len(files)})
+        patients = {f"{name}_{case.name}": f"{name}_{case.patient}" for case in dataset.cases}
+        derived.write_patients(data / name, patients)
+        found[name] = list(files)
+    return found
