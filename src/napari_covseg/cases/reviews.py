@@ -161,6 +161,18 @@ class Reviews(StoreBase):
             )
             return [review_record(one, case) for one in found]
 
+    def acceptances(self) -> dict[str, Review]:
+        """By case, the last decision that accepted the labels which are accepted now."""
+        query = (
+            select(ReviewRow, CaseRow.name)
+            .join(CaseRow, CaseRow.id == ReviewRow.case_id)
+            .where(ReviewRow.decision == Decision.ACCEPT.value)
+            .where(ReviewRow.version_id == CaseRow.accepted_id)
+            .order_by(ReviewRow.id)
+        )
+        with self._db.read() as session:
+            return {name: review_record(row, name) for row, name in session.execute(query)}
+
     def _mark(
         self,
         case: str,

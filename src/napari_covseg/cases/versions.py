@@ -160,6 +160,15 @@ class Versions(StoreBase):
             found = [version_record(one) for one in rows]
         return [one for one in found if drafts or one.kind is not Kind.DRAFT]
 
+    def histories(self) -> dict[str, list[LabelVersion]]:
+        """Every version of every case that has one, by case, the oldest first."""
+        found: dict[str, list[LabelVersion]] = {}
+        query = select(VersionRow).order_by(VersionRow.case_id, VersionRow.number)
+        with self._db.read() as session:
+            for row in session.scalars(query):
+                found.setdefault(row.case.name, []).append(version_record(row))
+        return found
+
     def version(self, identity: str) -> LabelVersion:
         """One version, by its id.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_covseg.cli import dataset_consensus as consensus
+from napari_covseg.cli import dataset_effort as effort
 from napari_covseg.cli import dataset_runs as runs
 from napari_covseg.cli.author import add_author
 from napari_covseg.cli.reading import LABEL_MAP, add_window
@@ -31,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     _history(verbs)
     _restore(verbs)
     _consensus(verbs)
+    _effort(verbs)
     _verify(verbs)
     _export(verbs)
 
@@ -146,6 +148,12 @@ def _consensus(verbs: Any) -> None:
     parser = _verb(verbs, "consensus", consensus.TEXT, consensus.run)
     consensus.add_arguments(parser)
     _end(parser, author=True)
+
+
+def _effort(verbs: Any) -> None:
+    parser = _verb(verbs, "effort", effort.TEXT, effort.run)
+    effort.add_arguments(parser)
+    _end(parser, author=False)
 
 
 def _verify(verbs: Any) -> None:
