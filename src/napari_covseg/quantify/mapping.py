@@ -163,3 +163,13 @@ def carry_values(
             ndimage.map_coordinates(values, at, **options)
         slab[...] = np.rint(found) if whole else found
     return result
+
+
+def carry_slice(
+    values: NDArray, prior: Geometry, current: Geometry, mapping: Mapping, z: int, *, fill: float
+) -> NDArray[np.float32]:
+    """Slice ``z`` of what `carry_values` gives, ``(y, x)``."""
+    plane = np.empty(current.shape[1:], np.float32)
+    at = Carrier(mapping, prior, current).positions(z)
+    ndimage.map_coordinates(values, at, plane, order=1, mode="grid-constant", cval=fill)
+    return plane

@@ -1,0 +1,326 @@
+"""Two scans of one patient: from files to what changed, as JSON, CSV, a label map and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_covseg import __version__
+from napari_covseg.domain.change import ChangeLabel
+from napari_covseg.domain.errors import InputError, ResourceError, UsageError
+from napari_covseg.domain.labels import Label
+from napari_covseg.domain.lobes import Lobe
+from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.workflows.quantify import ASSUMED
+from napari_covseg.workflows.segment import RESEARCH_USE, make_folder
+from napari_covseg.workflows.segment_settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from napari_covseg.domain.lobes import LobeMap
+    from napari_covseg.quantify.change import Change, ComparedScans
+
+COLUMNS = ("case", "prior", "group", "name", "figure", "value", "unit", "note")
+FORMATS = ("html", "json", "csv")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFiles:
+    """A scan: its CT and, if it has been segmented, its labels.
+
+    Parameters
+    ----------
+    ct
+        A DICOM folder, zip or file, or a NIfTI, NRRD or MetaImage file.
+    labels
+        Its label map; without it the CT is segmented.
+    series
+        The DICOM series instance UID; without it the largest axial series.
+    label_map
+        What the numbers in the label file mean, if they are not ours.
+    """
+
+    ct: Path
+    labels: Path | None = None
+    series: str | None = None
+    label_map: Mapping[int, Label] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSettings:
+    """How two scans are compared.
+
+    Parameters
+    ----------
+    deformable
+        Whether the lungs are also bent onto each other.
+    interval_days
+        Days from prior to current; None takes it from the studies' dates, where both are DICOM.
+    window
+        ``(low, high)`` HU that black and white stand for, for CTs that are not in HU.
+    lobes, lobe_map
+        A map of the current scan's lobes, and what its numbers mean.
+    segment
+        How a CT without labels is segmented.
+    """
+
+    deformable: bool = False
+    interval_days: int | None = None
+    window: tuple[float, float] | None = None
+    lobes: Path | None = None
+    lobe_map: Mapping[int, Lobe] | None = None
+    segment: SegmentSettings = field(default_factory=SegmentSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeFiles:
+    """What was written, and the change it holds."""
+
+    paths: tuple[Path, ...]
+    change: Change
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"paths": [str(path) for path in self.paths], **to_json(self.change)}
+
+
+def change_files(
+    current: ScanFiles, prior: ScanFiles, output: Path, settings: ChangeSettings | None = None
+) -> Steps[ChangeFiles]:
+    """Compare two scans and write ``<case>_change`` as .html, .json, .csv and .nii.gz.
+
+    Labels that had to be made are kept beside them, as ``covseg segment`` writes them.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, has no lungs, or labels do not belong to their CT.
+    ModelError
+        If a CT has to be segmented and the model cannot be used.
+    ResourceError
+        If memory or disk ran out.
+    UsageError
+        If both scans are the same file.
+    """
+    settings = settings or ChangeSettings()
+    same_files = current.ct.resolve() == prior.ct.resolve()
+    if same_files and (current.series or "") == (prior.series or ""):
+        raise UsageError(
+            f"{current.ct.name}: current and prior are the same scan; expected two (of one folder, "
+            "name the series with --series and --prior-series)"
+        )
+    make_folder(output)
+    try:
+        return (yield from _change_files(current, prior, output, settings))
+    except MemoryError:
+        raise ResourceError(f"{current.ct.name}: not enough memory to compare the scans") from None
+
+
+def _change_files(
+    current: ScanFiles, prior: ScanFiles, output: Path, settings: ChangeSettings
+) -> Steps[ChangeFiles]:
+    volume, labels = yield from _scan(current, output, settings, "")
+    taken = volume.case
+    before, before_labels = yield from _scan(prior, output, settings, taken)
+    lobes = None
+    if settings.lobes is not None:
+        from napari_covseg.io.lobes import read_lobes
+
+        lobes = read_lobes(settings.lobes, settings.lobe_map)
+    days, notes = _pair(current, prior, settings)
+    compared = yield from compare(
+        (volume, labels), (before, before_labels), settings.deformable, lobes, days
+    )
+    change = replace(compared.change, warnings=(*notes, *compared.change.warnings))
+    compared = replace(compared, change=change)
+    paths = yield from write_change(compared, (volume, labels), before, output, volume.case)
+    return ChangeFiles(paths, change)
+
+
+def compare(
+    current: tuple[CTVolume, LabelMap],
+    prior: tuple[CTVolume, LabelMap],
+    deformable: bool = False,
+    lobes: LobeMap | None = None,
+    interval_days: int | None = None,
+) -> Steps[ComparedScans]:
+    """Compare two scans that were read: each a CT with its labels.
+
+    Raises
+    ------
+    InputError
+        If there is no lung in one of them, or labels do not belong to their CT.
+    """
+    from napari_covseg.quantify.change import compare_scans
+
+    given = [warning for volume, _ in (current, prior) for warning in volume.warnings]
+    compared = yield from compare_scans(
+        current[1],
+        prior[1],
+        current[0],
+        prior[0],
+        lobes=lobes,
+        deformable=deformable,
+        interval_days=interval_days,
+        spacing_known=not any(ASSUMED in warning for warning in given),
+    )
+    said = [
+        f"{which}: {warning}"
+        for which, (volume, _) in (("Current", current), ("Prior", prior))
+        for warning in volume.warnings
+    ]
+    change = replace(compared.change, warnings=(*compared.change.warnings, *said))
+    return replace(compared, change=change)
+
+
+def write_change(
+    compared: ComparedScans,
+    current: tuple[CTVolume, LabelMap],
+    prior_ct: CTVolume,
+    folder: Path,
+    name: str,
+) -> Steps[tuple[Path, ...]]:
+    """Write the page, JSON, CSV and the map of change; every file whole or not at all.
+
+    Raises
+    ------
+    ResourceError, InputError
+        If a file cannot be written.
+    """
+    from napari_covseg.io import write_labels
+    from napari_covseg.io.atomic import atomic_file, write_json
+
+    change = compared.change
+    yield Progress(0, 2, "drawing the page")
+    page = _page(compared, current, prior_ct)
+    yield Progress(1, 2, f"writing {name}_change")
+    html, table = folder / f"{name}_change.html", folder / f"{name}_change.csv"
+    for path, text in ((html, page), (table, to_csv(change))):
+        with atomic_file(path) as file:
+            file.write(text.encode(errors="replace"))
+    plain = write_json(folder / f"{name}_change.json", to_json(change))
+    map_ = LabelMap(change.map, current[1].geometry, name, current[0].to_native)
+    written = write_labels(map_, folder / f"{name}_change.nii.gz")
+    yield Progress(2, 2, f"writing {name}_change")
+    return html, plain, table, written
+
+
+def to_json(change: Change) -> dict[str, Any]:
+    """All of it with what the figures rest on; plain values, no NaN, no patient data."""
+    from napari_covseg.quantify import lesion_changes, registration
+
+    return {
+        "version": __version__,
+        **change.to_dict(),
+        "map_labels": {label.name.lower(): int(label) for label in ChangeLabel},
+        "choices": {
+            "working_grid_mm": registration.WORKING_MM,
+            "good_from": {"lung_dice": registration.GOOD_DICE, "surface_mm": registration.GOOD_MM},
+            "fair_from": {"lung_dice": registration.FAIR_DICE, "surface_mm": registration.FAIR_MM},
+            "matched_from_overlap": lesion_changes.OVERLAP_SHARE,
+            "matched_within_mm": lesion_changes.NEAR_MM,
+            "grown_from_percent": lesion_changes.GROWN_PERCENT,
+        },
+        "notice": RESEARCH_USE,
+    }
+
+
+def to_csv(change: Change) -> str:
+    """One row for each figure, with the columns `COLUMNS`; empty where there is none."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    both = {"case": change.case, "prior": change.prior_case}
+    for row in _rows(change):
+        writer.writerow({**both, **dict.fromkeys(COLUMNS[2:], ""), **row})
+    return text.getvalue()
+
+
+def _rows(change: Change) -> Iterator[dict[str, Any]]:
+    pair = {"group": "pair", "name": "scans"}
+    yield {**pair, "figure": "interval", "value": change.interval_days, "unit": "days"}
+    fit = change.registration
+    note = {"note": fit.verdict}
+    yield {**pair, "figure": "lung_dice", "value": fit.lung_dice, **note}
+    yield {**pair, "figure": "surface", "value": fit.surface_mm, "unit": "mm", **note}
+    for group, parts in (("part", change.parts), ("lobe", change.lobes)):
+        for name, one in parts.items():
+            place = {"group": group, "name": name}
+            yield {**place, "figure": "lung", "value": one.lung_ml, "unit": "ml"}
+            for kind in ("ggo", "consolidation", "lesions"):
+                for figure, value in asdict(getattr(one, kind)).items():
+                    unit = {"ml": "ml", "points": "points"}.get(figure.rsplit("_", 1)[1], "%")
+                    yield {**place, "figure": f"{kind}_{figure}", "value": value, "unit": unit}
+            for state, amount in one.states.items():
+                yield {**place, "figure": state, "value": amount.ml, "unit": "ml"}
+                yield {**place, "figure": state, "value": amount.percent, "unit": "%"}
+    for number, one in enumerate(change.lesions.listed, start=1):
+        place = {"group": "lesion", "name": str(number), "note": f"{one.kind} {one.trend}".strip()}
+        for figure, unit in (
+            *(("prior_ml", "ml"), ("current_ml", "ml"), ("change_ml", "ml")),
+            ("change_percent", "%"),
+        ):
+            yield {**place, "figure": figure, "value": getattr(one, figure), "unit": unit}
+
+
+def _page(compared: ComparedScans, current: tuple[CTVolume, LabelMap], prior_ct: CTVolume) -> str:
+    from napari_covseg.reports.change_page import change_document
+    from napari_covseg.reports.change_pictures import change_picture, views_of
+    from napari_covseg.reports.document_html import document_html
+
+    volume, labels = current
+    change, mapping = compared.change, compared.registration.mapping
+    picture = change_picture(views_of(labels, volume, prior_ct, mapping, change.map))
+    return document_html(change_document(change, picture, __version__, "change between two scans"))
+
+
+def _scan(
+    files: ScanFiles, output: Path, settings: ChangeSettings, taken: str
+) -> Steps[tuple[CTVolume, LabelMap]]:
+    """A CT and its labels, read or made; a prior of the current's name gets another."""
+    from napari_covseg.io import read_labels, read_volume
+    from napari_covseg.workflows import segment as workflow
+
+    yield Progress(0, 1, f"reading {files.ct.name}")
+    volume = read_volume(files.ct, series=files.series, window=settings.window)
+    if volume.case == taken:
+        volume = replace(volume, case=f"{volume.case}_prior")
+    if files.labels is not None:
+        yield Progress(0, 1, f"reading {files.labels.name}")
+        labels = read_labels(files.labels, label_map=files.label_map)
+        if not labels.geometry.same_as(volume.geometry):
+            raise InputError(
+                f"{files.labels.name}: not on the grid of {files.ct.name}; name the labels of this "
+                "scan, or leave them out to segment it"
+            )
+        return volume, replace(labels, case=volume.case)
+    try:
+        result = yield from workflow.segment(volume, settings.segment)
+    except (InputError, ResourceError) as error:
+        raise type(error)(f"{files.ct.name}: {error}") from error
+    workflow.write_result(result, output, volume.case)
+    return volume, result.labels
+
+
+def _pair(
+    current: ScanFiles, prior: ScanFiles, settings: ChangeSettings
+) -> tuple[int | None, tuple[str, ...]]:
+    """Days between the scans, and a warning if their headers name two patients."""
+    from napari_covseg.io.dicom_patient import dicom_patient_id, dicom_study_date
+    from napari_covseg.io.sniff import Kind, sniff
+
+    days = settings.interval_days
+    if any(sniff(one.ct) is not Kind.DICOM for one in (current, prior)):
+        return days, ()
+    scans = [(one.ct, one.series) for one in (current, prior)]
+    if days is None:
+        now, before = (dicom_study_date(*one) for one in scans)
+        days = None if now is None or before is None else (now - before).days
+    patients = {dicom_patient_id(*one) for one in scans}
+    if len(patients) > 1:
+        return days, ("By their DICOM headers the two scans are not of one patient.",)
+    return days, ()
