@@ -8,7 +8,8 @@ from small_stores import corrected, new_store, predicted
 pytest.importorskip("napari")
 
 from napari_covseg.plugin.widgets import effort_part
-from napari_covseg.plugin.widgets.effort_part import EffortPart
+from napari_covseg.plugin.widgets.effort_part import HEIGHT, EffortPart
+from napari_covseg.plugin.widgets.pieces import Folded, scrolled
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_cases_are_drawn_and_saved(part, qtbot, store, tmp_path):
     np.testing.assert_allclose(dots, [[1, 10], [2, 4]])
     assert [one.get_offsets()[0][1] for one in dice.collections] == pytest.approx([0.8, 0.8])
     assert part.width() == 380
-    assert part._canvas.width() <= 380
+    qtbot.waitUntil(lambda: 300 < part._canvas.width() <= 380)
     ink = part.palette().windowText().color().name()
     assert minutes.yaxis.label.get_color() == ink
     assert part.write_csv(tmp_path / "a.csv")
@@ -77,6 +78,26 @@ def test_refresh_counts_what_came_since(part, qtbot, store):
     part.refresh.click()
     qtbot.waitUntil(lambda: part.effort.minutes == 20.0)
     assert part.words.text().startswith("2 accepted cases, 20 minutes.")
+
+
+def test_unfolded_it_has_room_for_all(qtbot, store):
+    fold, part = Folded("Effort"), EffortPart()
+    fold.addWidget(part)
+    column = scrolled(fold)
+    column.setFixedSize(380, 700)
+    column.show()
+    fold.expand()
+    part.show_store(store.folder)
+    qtbot.waitUntil(lambda: part._canvas is not None and part._canvas.height() == HEIGHT)
+    qtbot.waitUntil(lambda: part.height() >= HEIGHT + part.save.height() + 40)
+    assert part._canvas.geometry().bottom() < part.save.geometry().top()
+    assert part.words.geometry().bottom() < part._canvas.geometry().top()
+    assert part.words.height() >= part.words.heightForWidth(part.words.width())
+    fold.collapse()
+    qtbot.waitUntil(lambda: fold.content().height() == 0)
+    part.retire()
+    column.close()
+    column.deleteLater()
 
 
 def test_a_store_that_is_gone(part, qtbot, tmp_path):

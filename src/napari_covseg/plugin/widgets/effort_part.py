@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress, Steps
@@ -152,7 +159,8 @@ class EffortPart(QWidget):
         canvas = FigureCanvasQTAgg(Figure(layout="constrained", facecolor="none"))
         canvas.setStyleSheet("background: transparent;")
         canvas.setFixedHeight(HEIGHT)
-        canvas.setMinimumWidth(100)
+        # Its own hint is wide, and words above it would be given too few lines.
+        canvas.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         canvas.setAccessibleName("Minutes, edited ml and Dice of the prediction, case by case")
         return canvas
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from napari_covseg.domain.progress import Progress
 
 _FOLD = "QPushButton { background: transparent; text-align: left; padding: 4px 2px; }"
+_NO_LIMIT = 16_777_215
+"""Qt's greatest height."""
 _PRIMARY = """
 QPushButton { background: #2566c8; color: white; font-weight: 600; padding: 9px;
               border-radius: 4px; }
@@ -65,6 +67,8 @@ class Folded(QCollapsible):
         clear.fill(Qt.GlobalColor.transparent)
         super().__init__("", expandedIcon=QIcon(clear), collapsedIcon=QIcon(clear))
         self._title = title
+        # The animation would limit the height to what was there when it was unfolded.
+        self.setDuration(0)
         self.toggleButton().setStyleSheet(_FOLD)
         self.toggled.connect(self._name)
         self._name(False)
@@ -73,6 +77,13 @@ class Folded(QCollapsible):
         """Another title."""
         self._title = title
         self._name(self.isExpanded())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """What is unfolded grows and wraps its words as it likes."""
+        changed = event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest)
+        if changed and self.isExpanded():
+            self.content().setMaximumHeight(_NO_LIMIT)
+        return False
 
     def _name(self, expanded: bool) -> None:
         self.setText(f"▾ {self._title}" if expanded else f"▸ {self._title}")
