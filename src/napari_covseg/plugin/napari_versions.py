@@ -78,3 +78,17 @@ def edit_of_atom(atom: Any) -> Edit:
         return of_voxels(tuple(np.asarray(axis) for axis in where), np.asarray(before), after)
     box, mask, before, after = atom
     return changed_in(box, mask, before, after)
+
+
+def canvas_position(viewer: Viewer, world: tuple[float, ...]) -> tuple[float, float]:
+    """Where a point in napari's coordinates is on the canvas, in pixels from its upper left."""
+    camera, canvas = camera_of(viewer), canvas_widget(viewer)
+    size = (0, 0) if canvas is None else (canvas.width(), canvas.height())
+    vertical, horizontal = (world[axis] for axis in unwrapped(viewer).dims.displayed[-2:])
+    center = camera.center[-2:]
+    down = (vertical - center[0]) * camera.zoom
+    right = (horizontal - center[1]) * camera.zoom
+    orientation = getattr(camera, "orientation", ("away", "down", "right"))
+    if str(orientation[1]) == "up":
+        down = -down
+    return size[0] / 2 + right, size[1] / 2 + down

@@ -85,9 +85,13 @@ class Case:
 
 
 class Session:
-    """Which CT has which result. ``changed`` tells that a case came, went or was edited."""
+    """Which CT has which result. ``changed`` tells that a case came, went or was edited.
+
+    ``labels_saved`` tells a CT whose labels were written, and where.
+    """
 
     changed = Signal()
+    labels_saved = Signal(object, Path)
 
     def __init__(self, viewer: Viewer) -> None:
         self._ref = ref(viewer)
@@ -153,6 +157,7 @@ class Session:
         if case.edits == edits:
             case.saved = path
             self.changed.emit()
+        self.labels_saved.emit(case.ct, path)
 
     def _on_edited(self, event: Any) -> None:
         for case in self._cases:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -73,12 +73,13 @@ class Viewing:
         self._active = False
         self._scrolled = 0.0
         self._hud: Hud | None = None
-        self._windows: set[int] = set()
+        self.slab_text: Callable[[float], str] = lambda spacing_mm: ""
+        """What is said beside the slice's number, by the distance of slices in mm."""
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
         viewer.dims.events.order.connect(self._on_order)
         viewer.dims.events.ndisplay.connect(self._on_order)
-        viewer.dims.events.point.connect(self._write_corner)
+        viewer.dims.events.point.connect(self.write_corner)
         viewer.mouse_wheel_callbacks.insert(0, self._on_wheel)
         viewer.mouse_drag_callbacks.append(self._on_drag)
         viewer.mouse_move_callbacks.append(self._on_move)
@@ -269,12 +270,13 @@ class Viewing:
             return
         flat = self._active and self.viewer.dims.ndisplay == 2
         self._hud.set_letters(*(self._plane.edges if flat else ("", "", "", "")))
-        self._write_corner()
+        self.write_corner()
         self._write_window()
         if not self._active:
             self._hud.set_text("readout", "")
 
-    def _write_corner(self) -> None:
+    def write_corner(self) -> None:
+        """Write plane, slice and slab on the picture."""
         if self._hud is None:
             return
         layer = self.ct
@@ -285,9 +287,9 @@ class Viewing:
         axis = self._plane.order[0]
         count = layer.data.shape[axis]
         index = round(float((dims.point[axis] - layer.translate[axis]) / layer.scale[axis]))
-        self._hud.set_text(
-            "corner", f"{self._plane.name} {min(max(index, 0), count - 1) + 1} / {count}"
-        )
+        slab = self.slab_text(float(layer.scale[axis]))
+        text = f"{self._plane.name} {min(max(index, 0), count - 1) + 1} / {count}"
+        self._hud.set_text("corner", f"{text}   {slab}".strip())
 
     def _write_window(self) -> None:
         layer = self.ct if self._hud is not None else None

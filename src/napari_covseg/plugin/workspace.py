@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 PLUGIN = "napari-covseg"
-WIDGETS = ("Segment", "Correct")
+WIDGETS = ("Segment", "Correct", "Quantify", "Dataset")
 DOCK_WIDTH = 380
 
 
@@ -36,6 +36,13 @@ def open_workspace(viewer: Viewer | None = None) -> None:
         dock.show()
     docks[0].raise_()
     _set_width(docks[0])
+
+
+def show_widget(viewer: Viewer, name: str) -> None:
+    """Bring one of this plugin's widgets to the front; it is opened if it is not yet."""
+    dock, _ = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
+    dock.show()
+    dock.raise_()
 
 
 def _set_width(dock: object) -> None:

@@ -16,10 +16,11 @@ from napari_covseg.plugin.layers import is_ct, lesions_layer, lungs_layer, place
 from napari_covseg.plugin.live_volumes import measurements_of
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.viewing import viewing_of
-from napari_covseg.plugin.widgets.correct_files import CorrectFiles, tell_error
+from napari_covseg.plugin.widgets.correct_files import CorrectFiles
 from napari_covseg.plugin.widgets.correct_threshold import CorrectThreshold
 from napari_covseg.plugin.widgets.correct_tools import CorrectTools
 from napari_covseg.plugin.widgets.correct_view import CorrectView
+from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import notification_manager, show_error, show_info
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.autosave import Autosave
 from napari_covseg.plugin.session import Session, labels_saved_steps, saved_steps
+from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
@@ -180,6 +181,8 @@ class CorrectFiles:
         case = self._session.case_of(correction.ct)
         if case is not None:
             self._session.mark_saved(case, path, edits)
+        else:
+            self._session.labels_saved.emit(correction.ct, path)
         if correction is self._correction and correction.version == version:
             self.forget_draft()
         show_info(f"Saved {path.name} in {path.parent}.")
@@ -194,11 +197,3 @@ class CorrectFiles:
 
 def _nothing_to_save() -> Draft:
     raise CovsegError("there are no labels to save")
-
-
-def tell_error(error: Exception) -> None:
-    """Show an error in the words of the command line; what is not ours with its traceback."""
-    if isinstance(error, CovsegError):
-        show_error(str(error))
-    else:
-        notification_manager.receive_error(type(error), error, error.__traceback__)
