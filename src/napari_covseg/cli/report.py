@@ -98,7 +98,7 @@ def _add_reader(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME=N",
         help=f"the reader's own score ({_SCORES}), beside the measured one; points of the lobes "
-        "as RU+RM+RL+LU+LL, such as ct25=1+0+3+1+2",
+        "as RU+RM+RL+LU+LL, such as ct25=1+0+3+1+2; may be given again",
     )
     parser.add_argument("--reader", metavar="NAME", help="who read the case and signs the report")
 
@@ -118,7 +118,9 @@ def run(args: argparse.Namespace) -> int:
     request = _request(args)
     names = CaseNames()
     jobs = jobs_of(args.inputs, names)
-    given = [f"--{name.replace('_', '-')}" for name in _OF_ONE_CASE if getattr(args, name)]
+    given = [
+        f"--{name.replace('_', '-')}" for name in _OF_ONE_CASE if getattr(args, name) is not None
+    ]
     if len(jobs) > 1 and given:
         raise UsageError(f"{given[0]} is of one case, but there are {len(jobs)} inputs")
     if len(jobs) > 1 and request.labels is not None and request.labels.is_file():

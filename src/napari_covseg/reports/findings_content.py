@@ -10,6 +10,7 @@ from typing import Any, Literal
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.identity import Identity
 from napari_covseg.quantify.case import Quantification
+from napari_covseg.quantify.figures import LOBES, TWENTY
 from napari_covseg.reports.document import RESEARCH_USE
 from napari_covseg.reports.planes import Planes
 
@@ -28,11 +29,9 @@ SCORES: Mapping[str, tuple[str, int, int]] = {
     "lung_high_opacity_score": ("lhos", 20, 4),
     "ct_score_25": ("ct25", 25, 5),
     "total_severity_score": ("tss", 20, 4),
-    "ct_severity_score": ("ctss", 40, 0),
+    "ct_severity_score": ("ctss", 40, 2),
 }
-"""Scores a reader may give: short name, maximum, and the most points of a lobe (0: no lobes)."""
-READER_LOBES = ("right_upper", "right_middle", "right_lower", "left_upper", "left_lower")
-"""The order in which a reader gives points by lobe."""
+"""Scores a reader may give: short name, maximum, and the most points of a lobe or region."""
 Made = Literal["automatic", "corrected", "unknown"]
 MADE_WORDS: Mapping[Made, str] = {
     "automatic": "as the model drew them, not corrected by hand",
@@ -41,9 +40,14 @@ MADE_WORDS: Mapping[Made, str] = {
 }
 
 
+def score_parts(key: str) -> tuple[str, ...]:
+    """The lobes or regions of a score of `SCORES`, in the order they are read in."""
+    return tuple(TWENTY) if key == "ct_severity_score" else tuple(LOBES)
+
+
 @dataclass(frozen=True, slots=True)
 class ReaderScore:
-    """A reader's score of `SCORES`; ``parts`` are points by lobe (`READER_LOBES`), if given.
+    """A reader's score of `SCORES`; ``parts`` are points in the order of `score_parts`, if given.
 
     Raises
     ------
@@ -59,17 +63,18 @@ class ReaderScore:
         if self.key not in SCORES:
             known = ", ".join(short for short, _, _ in SCORES.values())
             raise UsageError(f"no score is called {self.key}; expected one of {known}")
-        short, most, of_lobe = SCORES[self.key]
+        short, most, of_part = SCORES[self.key]
         if not 0 <= self.value <= most:
             raise UsageError(f"{short} {self.value}: expected 0 to {most}")
         if not self.parts:
             return
-        if len(self.parts) != len(READER_LOBES) or not of_lobe:
-            raise UsageError(f"{short}: expected one number, or five (of the lobes) where it has")
-        if not all(0 <= points <= of_lobe for points in self.parts):
-            raise UsageError(f"{short}: expected 0 to {of_lobe} points for each lobe")
+        many = len(score_parts(self.key))
+        if len(self.parts) != many:
+            raise UsageError(f"{short}: expected one number, or {many} of its parts")
+        if not all(0 <= points <= of_part for points in self.parts):
+            raise UsageError(f"{short}: expected 0 to {of_part} points for each part")
         if sum(self.parts) != self.value:
-            raise UsageError(f"{short}: the lobes' points do not add up to {self.value}")
+            raise UsageError(f"{short}: the points of its parts do not add up to {self.value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +163,10 @@ class FindingsContent:
         provenance = {**asdict(self.provenance), "settings": dict(self.provenance.settings)}
         reading = asdict(self.reading)
         reading["scores"] = {
-            score.key: {"value": score.value, "by_lobe": list(score.parts) or None}
+            score.key: {
+                "value": score.value,
+                "parts": dict(zip(score_parts(score.key), score.parts, strict=False)),
+            }
             for score in self.reading.scores
         }
         found = {

@@ -66,7 +66,7 @@ def page_one(content: FindingsContent, pictures: Mapping[str, Picture]) -> Itera
     yield from _opinion(content.result)
     yield from _reader(content)
     yield Tiles(tuple(_tiles(content.result)))
-    yield Columns(((_volumes(content.result),), (_scores(content),)), (0.56, 0.44))
+    yield Columns(((_volumes(content.result),), (_scores(content),)), (0.58, 0.42))
     yield from _notes(content)
     if "key" in pictures:
         yield pictures["key"]
@@ -189,7 +189,10 @@ def _scores(content: FindingsContent) -> Table:
 
 
 def _notes(content: FindingsContent) -> Iterator[Block]:
-    notes = ["Lung volumes include the lesions; % is of the lung of the same row."]
+    notes = [
+        "Lung volumes include the lesions; % is of the lung of the same row. Cons.: consolidation. "
+        "All: every opacity, of unknown class too."
+    ]
     if content.result.lobes_from == "approximate":
         notes.append(
             "Scores rest on lobes approximated by planes: their error is not known, so they do not "

@@ -90,7 +90,7 @@ def _draw(axes: Axes, plane: Plane, *, outlined: bool, size: float) -> None:
     # What fills the axes: the picture is wider or taller than its place, never stretched.
     axes.set_facecolor("black")
     if outlined and hu is not None:
-        _outline(axes, plane)
+        _outline(axes, plane, 0.11 * size)
     axes.set_axis_off()
     letters(axes, *(("A", "P") if plane.kind == "axial" else ("S", "I")), size=size)
     write(
@@ -98,7 +98,7 @@ def _draw(axes: Axes, plane: Plane, *, outlined: bool, size: float) -> None:
     )
 
 
-def _outline(axes: Axes, plane: Plane) -> None:
+def _outline(axes: Axes, plane: Plane, thick: float) -> None:
     lung = np.isin(plane.labels, LUNG_LABELS)
     for mask, label in (
         (lung, Label.LUNG),
@@ -108,7 +108,7 @@ def _outline(axes: Axes, plane: Plane) -> None:
             # A rim of nothing, so that outlines close at the edge of the picture.
             rim = np.pad(mask, 1).astype(np.float32)
             rows, columns = (np.arange(-1, n + 1) for n in mask.shape)
-            width = 0.8 if label is Label.LUNG else 0.9
+            width = thick if label is not Label.LUNG else 0.85 * thick
             axes.contour(
                 columns, rows, rim, levels=[0.5], colors=LABEL_COLOURS[label], linewidths=width
             )

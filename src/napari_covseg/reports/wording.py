@@ -20,9 +20,9 @@ def percent(value: float | None) -> str:
     return NONE if value is None else _one(value)
 
 
-def whole(value: float | None, unit: str = "") -> str:
+def whole(value: float | None) -> str:
     """No decimals, with a minus that is one."""
-    return NONE if value is None else f"{value:.0f}{unit}".replace("-", "−")
+    return NONE if value is None else f"{round(value)}".replace("-", "−")
 
 
 def between(ends: Range | None) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -18,8 +17,8 @@ from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.io.atomic import atomic_file
 from napari_covseg.quantify.volumes import lesion_sides
+from napari_covseg.reports.drawing import grey, letters, paint
 
-LUNG_WINDOW = (-1350.0, 150.0)
 OPACITY = 0.65
 
 
@@ -41,8 +40,8 @@ def write_overlay(volume: CTVolume, labels: LabelMap, path: Path) -> Path:
         _draw(axes, volume.hu[index], labels.labels[index], sides[index], aspect)
     axial.set_title(f"axial, slice {z + 1} of {len(volume.hu)}", color="white", fontsize=10)
     coronal.set_title("coronal", color="white", fontsize=10)
-    _letters(axial, "R", "L", "A", "P")
-    _letters(coronal, "R", "L", "S", "I")
+    letters(axial, "A", "P", size=10)
+    letters(coronal, "S", "I", size=10)
     figure.legend(
         handles=[
             Line2D([], [], color=LABEL_COLOURS[Label.RIGHT_LUNG], label="right lung"),
@@ -73,26 +72,11 @@ def _draw(
     sides: NDArray[np.uint8],
     aspect: float,
 ) -> None:
-    low, high = LUNG_WINDOW
-    grey = np.clip((hu.astype(np.float32) - low) / (high - low), 0, 1)
-    picture = np.repeat(grey[..., None], 3, axis=2)
-    for label in LESION_LABELS:
-        colour = np.asarray(to_rgb(LABEL_COLOURS[label]), np.float32)
-        where = labels == label
-        picture[where] = (1 - OPACITY) * picture[where] + OPACITY * colour
+    picture = grey(hu)
+    paint(picture, labels, LESION_LABELS, OPACITY)
     axes.imshow(picture, aspect=aspect, interpolation="nearest")
     for label in (Label.LEFT_LUNG, Label.RIGHT_LUNG):
         mask = (labels == label) | (sides == label)
         if mask.any():
             axes.contour(mask, levels=[0.5], colors=LABEL_COLOURS[label], linewidths=1.0)
     axes.set_axis_off()
-
-
-def _letters(axes: Axes, left: str, right: str, top: str, bottom: str) -> None:
-    for letter, x, y in (
-        (left, 0.02, 0.5),
-        (right, 0.98, 0.5),
-        (top, 0.5, 0.97),
-        (bottom, 0.5, 0.03),
-    ):
-        axes.text(x, y, letter, transform=axes.transAxes, color="white", ha="center", va="center")
