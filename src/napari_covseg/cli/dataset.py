@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from napari_covseg.cli import dataset_consensus as consensus
 from napari_covseg.cli import dataset_effort as effort
+from napari_covseg.cli import dataset_review as review
 from napari_covseg.cli import dataset_runs as runs
 from napari_covseg.cli.author import add_author
 from napari_covseg.cli.reading import LABEL_MAP, add_window
@@ -32,6 +34,7 @@ def add_parser(subparsers: Any) -> None:
     _history(verbs)
     _restore(verbs)
     _consensus(verbs)
+    review.add_verbs(partial(_verb, verbs), partial(_end, author=True))
     _effort(verbs)
     _verify(verbs)
     _export(verbs)
