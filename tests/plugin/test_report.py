@@ -1,0 +1,207 @@
+"""The Report widget: what the reader writes, signs and saves, of the right CT."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtGui import QGuiApplication
+
+from napari_covseg.domain.labels import Label
+from napari_covseg.plugin.layers import ct_layer, label_layers
+from napari_covseg.plugin.session import as_segmented, session_of
+from napari_covseg.plugin.widgets.report import ReportWidget
+
+
+@pytest.fixture
+def no_findings(tmp_path, monkeypatch):
+    """Nothing of the user's is read or written."""
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *a, **k: tmp_path / "data")
+
+
+@pytest.fixture
+def widget(viewer, qtbot, no_findings):
+    made = ReportWidget(viewer)
+    qtbot.addWidget(made)
+    return made
+
+
+def add_ct(viewer, volume, case="phantom"):
+    data, arguments, _ = ct_layer(volume)
+    return viewer.add_image(data, **{**arguments, "name": case})
+
+
+def add_labels(viewer, labels):
+    return [viewer.add_labels(data, **arguments) for data, arguments, _ in label_layers(labels)]
+
+
+@pytest.fixture
+def with_labels(viewer, widget, phantom):
+    ct = add_ct(viewer, phantom.volume)
+    lungs, lesions = add_labels(viewer, phantom.labels)
+    widget._adopt()
+    return ct, lungs, lesions
+
+
+def done(qtbot, widget):
+    qtbot.waitUntil(lambda: not widget.jobs_running())
+
+
+def clipboard():
+    return QGuiApplication.clipboard().text()
+
+
+def test_empty_states_say_what_to_do(viewer, widget, phantom):
+    view = widget.view
+    assert not view.empty.isHidden()
+    assert view.body.isHidden()
+    add_ct(viewer, phantom.volume)
+    assert view.empty.isHidden()
+    assert "Segment it" in view.no_labels.text()
+    assert not view.no_labels.isHidden()
+    assert not view.save.isEnabled()
+    add_labels(viewer, phantom.labels)
+    widget._adopt()
+    assert view.no_labels.isHidden()
+    assert not view.body.isHidden()
+    assert view.save.isEnabled()
+
+
+def test_findings_are_copied_with_the_phantoms_truth(widget, with_labels, qtbot, phantom):
+    widget.view.reader.findings.setPlainText("Dorsal opacities.")
+    widget.view.reader.co_rads.setCurrentIndex(5)
+    widget.copy()
+    done(qtbot, widget)
+    lesions = phantom.volumes_ml[Label.GGO] + phantom.volumes_ml[Label.CONSOLIDATION]
+    text = clipboard()
+    assert f" {lesions:.0f} ml: ground-glass opacity" in " ".join(text.split())
+    assert "READER'S FINDINGS:\nDorsal opacities." in text
+    assert "CO-RADS 4: high suspicion" in text
+    assert "SIGNED" not in text
+
+
+def test_a_report_is_saved(widget, with_labels, qtbot, tmp_path, phantom):
+    widget.view.formats.choose(("csv", "json", "txt"))
+    widget.sign("A. Roe")
+    done(qtbot, widget)
+    assert widget.view.reader.signed.text().startswith("Signed by A. Roe, ")
+    widget.save_to(tmp_path / "reports")
+    done(qtbot, widget)
+    names = [f"phantom_report.{kind}" for kind in ("csv", "json", "txt")]
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == names
+    found = json.loads((tmp_path / "reports" / names[1]).read_text(encoding="utf-8"))
+    ggo = found["measurements"]["parts"]["both"]["ggo"]["ml"]
+    assert ggo == pytest.approx(phantom.volumes_ml[Label.GGO])
+    assert found["reading"]["reader"] == "A. Roe"
+    assert found["provenance"]["made"] == "unknown"
+
+
+def test_a_result_of_the_session_knows_its_model(viewer, widget, qtbot, phantom, fake_segment):
+    from napari_covseg.domain.progress import run_to_end
+    from napari_covseg.workflows import segment as workflow
+
+    ct = add_ct(viewer, phantom.volume)
+    result = run_to_end(workflow.segment(phantom.volume, None))
+    case = session_of(viewer).show(ct, as_segmented(result))
+    widget.copy()
+    done(qtbot, widget)
+    assert "model fake 1.0" in clipboard()
+    assert "not corrected by hand" in clipboard()
+    assert "made of nothing" in clipboard()
+    case.lesions.data_setitem((np.array([20]), np.array([48]), np.array([30])), 3)
+    widget.copy()
+    done(qtbot, widget)
+    flat = " ".join(clipboard().split())
+    assert "and corrected by hand" in flat
+    assert "made of nothing" not in flat
+
+
+def test_a_change_withdraws_the_sign_off(widget, with_labels, qtbot):
+    _, _, lesions = with_labels
+    widget.sign("A. Roe")
+    done(qtbot, widget)
+    widget.view.reader.impression.setPlainText("Something else.")
+    assert widget.view.reader.signed.text() == "Not signed"
+    widget.sign("A. Roe")
+    done(qtbot, widget)
+    lesions.data_setitem((np.array([20]), np.array([48]), np.array([30])), 3)
+    assert widget.view.reader.signed.text() == "Not signed"
+
+
+def test_labels_changed_behind_its_back_are_not_signed(widget, with_labels, qtbot):
+    ct, _, lesions = with_labels
+    widget.sign("A. Roe")
+    done(qtbot, widget)
+    lesions.data[20, 48, 30] = 3
+    widget._measured = None
+    widget.copy()
+    done(qtbot, widget)
+    assert widget.readings.of(ct).signed == ""
+    assert "SIGNED" not in clipboard()
+
+
+def test_one_patients_text_stays_with_that_patient(viewer, widget, with_labels, phantom):
+    first, _, _ = with_labels
+    widget.view.reader.findings.setPlainText("Of the first.")
+    widget.view.reader.co_rads.setCurrentIndex(3)
+    second = add_ct(viewer, phantom.volume, "other")
+    assert widget.ct.value is second
+    assert widget.view.reader.findings.toPlainText() == ""
+    assert widget.view.reader.co_rads.currentIndex() == 0
+    widget.view.reader.findings.setPlainText("Of the second.")
+    widget.ct.value = first
+    assert widget.view.reader.findings.toPlainText() == "Of the first."
+    assert widget.reading().co_rads == 2
+    widget.ct.value = second
+    assert widget.view.reader.findings.toPlainText() == "Of the second."
+
+
+def test_points_of_quantify_go_into_the_report(widget, with_labels, qtbot):
+    from napari_covseg.plugin.reader_scores import ReaderScores
+
+    ct, _, _ = with_labels
+    names = ("right_upper", "right_middle", "right_lower", "left_upper", "left_lower")
+    points = dict(zip(names, (1, 0, 2, 1, 4), strict=True))
+    widget.study.set_reader(ct, ReaderScores("ct_score_25", points))
+    widget.study.set_reader(ct, ReaderScores("total_severity_score", {"right_upper": 1}))
+    (score,) = widget.reading().scores
+    assert (score.key, score.value, score.parts) == ("ct_score_25", 8, (1, 0, 2, 1, 4))
+    widget.copy()
+    done(qtbot, widget)
+    assert "; reader 8." in clipboard()
+
+
+def test_preview_and_page(widget, with_labels, qtbot, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "napari_covseg.plugin.widgets.report.QDesktopServices.openUrl",
+        lambda url: opened.append(url.toLocalFile()),
+    )
+    widget.preview()
+    done(qtbot, widget)
+    assert not widget.view.preview.picture.pixmap().isNull() or widget.width() < 20
+    assert "Opacities in" in widget.view.preview.text.text()
+    widget.browse()
+    done(qtbot, widget)
+    (path,) = opened
+    assert "Chest CT: lung opacities" in Path(path).read_text(encoding="utf-8")
+    widget.retire()
+    assert not Path(path).exists()
+
+
+def test_errors_are_told_and_it_goes_on(widget, with_labels, qtbot, errors, tmp_path):
+    _, lungs, _ = with_labels
+    (tmp_path / "file").write_text("x")
+    widget.view.formats.choose(("txt",))
+    widget.save_to(tmp_path / "file")
+    done(qtbot, widget)
+    assert any("is a file" in text for text in errors("error"))
+    assert not widget.view.save.isHidden()
+    widget.view.formats.choose(())
+    widget.save_to(tmp_path)
+    assert any("no format is chosen" in text for text in errors("error"))
+    lungs.data[0, 0, 0] = 99
+    widget._measured = None
+    widget.copy()
+    done(qtbot, widget)
+    assert any("holds label 99" in text for text in errors("error"))
