@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Any, BinaryIO, Generic, TextIO, TypeVar
 
 from napari_covseg.domain import errors
-from napari_covseg.domain.errors import Cancelled, CovsegError
+from napari_covseg.domain.errors import Cancelled, CovsegError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.training.outcome import TrainingProgress
 from napari_covseg.training.state import make_folder
@@ -46,7 +46,7 @@ class Handle(Generic[T]):
     Raises
     ------
     ResourceError
-        If the log's folder cannot be made.
+        If the log's folder cannot be made, or the log not be written.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Handle(Generic[T]):
     ) -> None:
         make_folder(log.parent)
         self._read_result, self._log = read_result, log
-        with log.open("wb") as file:
+        with _opened(log) as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],
                 stdin=subprocess.PIPE,
@@ -171,6 +171,16 @@ def serve(
         message = "not enough memory: close other programs or lower batch or patch"
         _tell(out, {"error": {"kind": "ResourceError", "message": message}})
         return errors.ResourceError.exit_code
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        return log.open("wb")
+    except OSError as error:
+        raise ResourceError(
+            f"{log.name}: cannot be written ({error.strerror}); choose a folder that may be "
+            "written to"
+        ) from error
 
 
 def _private_output() -> TextIO:

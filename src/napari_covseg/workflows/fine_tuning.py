@@ -13,8 +13,8 @@ from napari_covseg.training.schedules import PRESETS, Preset
 
 
 @dataclass(frozen=True, slots=True)
-class _Effort:
-    """``minutes`` are for all trainings of a retraining together."""
+class Effort:
+    """How long a kind of device trains; ``minutes`` at most, all trainings together."""
 
     epochs: int
     batches: int
@@ -22,13 +22,14 @@ class _Effort:
     workers: int
 
 
-_EFFORTS: Mapping[str, _Effort] = MappingProxyType(
+EFFORTS: Mapping[str, Effort] = MappingProxyType(
     {
-        "cpu": _Effort(epochs=8, batches=25, minutes=10.0, workers=0),
-        "mps": _Effort(epochs=8, batches=50, minutes=6.0, workers=2),
-        "cuda": _Effort(epochs=10, batches=100, minutes=1.5, workers=8),
+        "cpu": Effort(epochs=8, batches=25, minutes=10.0, workers=0),
+        "mps": Effort(epochs=8, batches=50, minutes=6.0, workers=2),
+        "cuda": Effort(epochs=10, batches=100, minutes=1.5, workers=8),
     }
 )
+"""By kind of device."""
 _RATE, _WARM_UP, _EMA = 3e-4, 20, 0.99
 
 
@@ -43,7 +44,7 @@ def fine_tuning(model: Model, device: str, trainings: int) -> Preset:
     ModelError
         If the model's preparation is none that can be trained.
     """
-    effort = _EFFORTS[device]
+    effort = EFFORTS[device]
     preset = replace(
         PRESETS["fast"],
         name="retrain",

@@ -195,11 +195,22 @@ def find_or_make(store: CaseStore, request: RetrainRequest) -> Plan:
             f"{store.folder.name}: retraining {number} was interrupted; go on with it "
             "(--resume) or give it up (--discard)"
         )
+    give_up(store)
+    return _make(store, request)
+
+
+def give_up(store: CaseStore) -> None:
+    """End what was begun and never ended, and remove what it has trained; call it `alone`.
+
+    Raises
+    ------
+    ResourceError
+        If the store may not be written to.
+    """
     for run in store.runs():
         if run.finished is None:
             store.finish_run(run.number, outcome="given up")
             shutil.rmtree(run_folder(store, run.number), ignore_errors=True)
-    return _make(store, request)
 
 
 def _make(store: CaseStore, request: RetrainRequest) -> Plan:
