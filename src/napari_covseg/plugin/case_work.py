@@ -108,6 +108,11 @@ class CaseWork:
         return self._seconds if self._correction is None else self._correction.seconds
 
     @property
+    def followed(self) -> bool:
+        """Whether a correction follows what is drawn; without one nobody knows."""
+        return self._correction is not None
+
+    @property
     def changed(self) -> bool:
         """Whether anything was drawn or marked since the last save."""
         edited = self._correction is not None and self._correction.version != self._edits
