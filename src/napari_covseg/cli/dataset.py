@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_covseg.cli import dataset_consensus as consensus
 from napari_covseg.cli import dataset_effort as effort
+from napari_covseg.cli import dataset_predict as predict
 from napari_covseg.cli import dataset_review as review
 from napari_covseg.cli import dataset_runs as runs
 from napari_covseg.cli.author import add_author
@@ -30,6 +31,7 @@ def add_parser(subparsers: Any) -> None:
     _init(verbs)
     _add(verbs)
     _list(verbs)
+    _predict(verbs)
     _next(verbs)
     _history(verbs)
     _restore(verbs)
@@ -113,6 +115,12 @@ def _list(verbs: Any) -> None:
     _end(parser, author=False)
 
 
+def _predict(verbs: Any) -> None:
+    parser = _verb(verbs, "predict", predict.TEXT, predict.run)
+    predict.add_arguments(parser)
+    _end(parser, author=True)
+
+
 def _next(verbs: Any) -> None:
     text = "Take the next case into work, and keep others from taking it for two hours"
     parser = _verb(verbs, "next", text, runs.run_next)
@@ -120,8 +128,8 @@ def _next(verbs: Any) -> None:
         "--order",
         default="score",
         choices=_ORDERS,
-        help="by expected benefit (where it was computed), at random, or as they came "
-        "(default score)",
+        help="by expected benefit (where covseg dataset predict found it), at random, or as they "
+        "came (default score)",
     )
     parser.add_argument(
         "--model", metavar="HASH", help="the model whose scores count (default: the live model)"

@@ -167,12 +167,13 @@ def run_next(args: argparse.Namespace) -> int:
     """Serve the next case."""
     from napari_covseg.cases.order import TO_ANNOTATE, TO_REVIEW
     from napari_covseg.cases.queue import Order
+    from napari_covseg.workflows.store_models import hash_of
 
     store, author = _open(args), author_of(args)
-    model = store.model(args.model) if args.model else store.live_model()
+    model = hash_of(store, args.model)
     wanted: dict[str, Any] = {
         "order": Order(args.order),
-        "model": model.sha256 if model else None,
+        "model": model,
         "states": TO_REVIEW if args.review else TO_ANNOTATE,
         "second_reader": args.review,
     }
@@ -183,7 +184,7 @@ def run_next(args: argparse.Namespace) -> int:
     if case is None:
         raise InputError(f"{Path(args.store).name}: no case waits for {author}")
     image = str(store.image_path(case.name))
-    score = store.scores(model.sha256).get(case.name) if model else None
+    score = store.scores(model).get(case.name) if model else None
     if args.json:
         first = None if score is None else score.slice
         print_json({**_case(case), "image": image, "slice": first})

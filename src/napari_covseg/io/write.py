@@ -61,6 +61,27 @@ def write_volume(volume: CTVolume, path: str | Path) -> Path:
     return _write(volume.to_native.apply(volume.hu), native, path, {})
 
 
+def write_fractions(fractions: NDArray[np.uint8], like: LabelMap, path: str | Path) -> Path:
+    """Write numbers from 0 to 1, held as 0 to 255 on the grid of ``like``, as ``.nii.gz``.
+
+    The header says that 255 is 1, so that other programs read fractions.
+
+    Raises
+    ------
+    UsageError
+        If the name ends otherwise.
+    InputError, ResourceError
+        As `write_labels`.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(".nii.gz"):
+        raise UsageError(f"{path.name}: expected a name in .nii.gz")
+    native = like.geometry.reoriented(like.to_native)
+    with atomic_file(path) as file, _gzip(file) as packed:
+        _write_nifti(packed, like.to_native.apply(fractions), native, {}, slope=1 / 255)
+    return path
+
+
 def segment_fields(labels: LabelMap) -> dict[str, str]:
     """The fields by which 3D Slicer knows segments: names, values, colours and extents."""
     from scipy.ndimage import find_objects
@@ -111,7 +132,9 @@ def _write(array: NDArray, grid: Geometry, path: Path, fields: dict[str, str]) -
     )
 
 
-def _write_nifti(file: BinaryIO, array: NDArray, grid: Geometry, _: dict[str, str]) -> None:
+def _write_nifti(
+    file: BinaryIO, array: NDArray, grid: Geometry, _: dict[str, str], slope: float = 1.0
+) -> None:
     from nibabel.nifti1 import Nifti1Header
 
     affine = ras_to_lps(grid.affine)
@@ -124,7 +147,7 @@ def _write_nifti(file: BinaryIO, array: NDArray, grid: Geometry, _: dict[str, st
         header.set_qform(affine, code="scanner")
     else:
         header.set_zooms(grid.spacing_mm[::-1])
-    header.set_slope_inter(1.0, 0.0)
+    header.set_slope_inter(slope, 0.0)
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
     file.write(header.binaryblock + bytes(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,18 @@ def available() -> tuple[str, ...]:
     """Names of the models that ship with the package, the default first."""
     names = sorted(path.stem for path in WEIGHTS.glob("*.json"))
     return tuple(sorted(names, key=lambda name: name != DEFAULT))
+
+
+def shipped_sha256(name: str = DEFAULT) -> str | None:
+    """The hash of a shipped model's weights, as its card says; None if it does not ship.
+
+    Reads no weights.
+    """
+    try:
+        card = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
+        return str(card["sha256"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def load(name_or_folder: str | Path = DEFAULT) -> Model:

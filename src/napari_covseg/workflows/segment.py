@@ -12,8 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_covseg import __version__
-from napari_covseg.domain.errors import InputError, ResourceError, UsageError
+from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.workflows.segment_settings import SegmentSettings
@@ -31,13 +34,16 @@ class SegmentResult:
     """A label map in the volume's grid, what it measures, and where it came from.
 
     ``warnings`` are those of the reader, of the run and about the result, plain sentences.
-    ``provenance`` holds plain values for JSON and no patient data.
+    ``provenance`` holds plain values for JSON and no patient data. ``unsure`` says how unsure the
+    model is of each voxel in or near the lungs, uint8 ``(z, y, x)`` with 255 for 1, if asked for
+    (`napari_covseg.inference.uncertainty`).
     """
 
     labels: LabelMap
     measurements: Measurements
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
+    unsure: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +56,12 @@ class SegmentFileResult:
     report: dict[str, Any]
 
 
-def segment(volume: CTVolume, settings: SegmentSettings | None = None) -> Steps[SegmentResult]:
+def segment(
+    volume: CTVolume, settings: SegmentSettings | None = None, uncertainty: bool = False
+) -> Steps[SegmentResult]:
     """Find lungs, ground-glass opacity and consolidation in a chest CT.
+
+    With ``uncertainty`` also say how unsure the model is, over the mirrored views of ``settings``.
 
     Raises
     ------
@@ -70,6 +80,7 @@ def segment(volume: CTVolume, settings: SegmentSettings | None = None) -> Steps[
         from napari_covseg.inference.plausibility import check
         from napari_covseg.inference.postprocess import postprocess
         from napari_covseg.inference.predictor import predict
+        from napari_covseg.inference.uncertainty import only_near_lungs
         from napari_covseg.inference.unnamed import unname_lesions
         from napari_covseg.models.device import choose_device
         from napari_covseg.models.zoo import load
@@ -77,15 +88,17 @@ def segment(volume: CTVolume, settings: SegmentSettings | None = None) -> Steps[
 
         device = choose_device(settings.device)
         model = load(settings.model)
-        prediction = yield from predict(volume, model, device, settings.flips)
+        prediction = yield from predict(volume, model, device, settings.flips, uncertainty)
         cleaned = yield from postprocess(prediction.classes, volume)
         unnamed = unname_lesions(cleaned, model)
         labels = LabelMap.like(volume, cleaned)
+        if prediction.unsure is not None:
+            only_near_lungs(prediction.unsure, labels)
         yield Progress(0, 1, "measuring")
         measurements = measure(labels)
         warnings = (*volume.warnings, *prediction.warnings, *unnamed, *check(volume, labels))
         provenance = _provenance(volume, model, prediction.device, settings)
-    return SegmentResult(labels, measurements, warnings, provenance)
+    return SegmentResult(labels, measurements, warnings, provenance, prediction.unsure)
 
 
 def segment_file(
@@ -95,10 +108,12 @@ def segment_file(
     series: str | None = None,
     window: tuple[float, float] | None = None,
     name_case: Callable[[str], str] | None = None,
+    uncertainty: bool = False,
 ) -> Steps[SegmentFileResult]:
     """Segment what ``path`` holds into ``<case>_labels.nii.gz`` and ``<case>.json``.
 
-    Both files appear whole or not at all, also when cancelled. ``series`` and ``window`` are those
+    Files appear whole or not at all, also when cancelled. With ``uncertainty`` there is
+    ``<case>_uncertainty.nii.gz`` too. ``series`` and ``window`` are those
     of `read_volume`; ``name_case`` gets the case name of the volume and says which one to use.
 
     Raises
@@ -116,7 +131,7 @@ def segment_file(
     with _memory():
         volume = read_volume(Path(path), series=series, window=window)
     try:
-        result = yield from segment(volume, settings)
+        result = yield from segment(volume, settings, uncertainty)
     except (InputError, ResourceError) as error:
         raise type(error)(f"{Path(path).name}: {error}") from error
     name = volume.case if name_case is None else name_case(volume.case)
@@ -127,6 +142,8 @@ def segment_file(
 def write_result(result: SegmentResult, output: Path, case: str) -> SegmentFileResult:
     """Write ``<case>_labels.nii.gz`` and ``<case>.json``: both, whole, or neither.
 
+    A result that says how unsure the model is has its ``<case>_uncertainty.nii.gz`` as well.
+
     Raises
     ------
     ResourceError, InputError
@@ -134,6 +151,7 @@ def write_result(result: SegmentResult, output: Path, case: str) -> SegmentFileR
     """
     from napari_covseg.io import write_labels
     from napari_covseg.io.atomic import atomic_file
+    from napari_covseg.io.write import write_fractions
 
     report = make_report(result, case)
     labels_path, json_path = output / f"{case}_labels.nii.gz", output / f"{case}.json"
@@ -144,15 +162,25 @@ def write_result(result: SegmentResult, output: Path, case: str) -> SegmentFileR
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
-        write_labels(result.labels, labels_path)
+        map_path = output / report.get("uncertainty_file", "")
+        if result.unsure is not None:
+            write_fractions(result.unsure, result.labels, map_path)
+        try:
+            write_labels(result.labels, labels_path)
+        except CovsegError:
+            if result.unsure is not None:
+                map_path.unlink(missing_ok=True)
+            raise
     return SegmentFileResult(result, labels_path, json_path, report)
 
 
 def make_report(result: SegmentResult, case: str) -> dict[str, Any]:
     """What the JSON beside a label map says; plain values, no patient data."""
+    unsure = {} if result.unsure is None else {"uncertainty_file": f"{case}_uncertainty.nii.gz"}
     return {
         "case": case,
         "labels_file": f"{case}_labels.nii.gz",
+        **unsure,
         "measurements": result.measurements.to_dict(),
         "warnings": list(result.warnings),
         "provenance": result.provenance,

@@ -10,15 +10,43 @@ from pathlib import Path
 
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import ResourceError
-from napari_covseg.models.zoo import DEFAULT
+from napari_covseg.models.zoo import DEFAULT, shipped_sha256
 
 DECIDED = "gate decided"
 """The kind of event that keeps what the gate said of a model."""
+_SHORTEST = 6
+"""Characters of the shipped model's hash that tell it."""
 
 
 def model_source(store: CaseStore, sha256: str | None) -> str:
     """What `napari_covseg.models.zoo.load` takes for a model of the store, or the shipped one."""
-    return DEFAULT if sha256 is None else str(store.model_folder(sha256))
+    if sha256 is None or sha256 == shipped_sha256():
+        return DEFAULT
+    return str(store.model_folder(sha256))
+
+
+def live_hash(store: CaseStore) -> str | None:
+    """SHA-256 of the model that predicts now: the live one, else the shipped one."""
+    live = store.live_model()
+    return live.sha256 if live is not None else shipped_sha256()
+
+
+def hash_of(store: CaseStore, told: str | None) -> str | None:
+    """SHA-256 of the model meant by a hash or its beginning; None means the live one.
+
+    The shipped model is known by its hash too, though no store lists it.
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    """
+    if told is None:
+        return live_hash(store)
+    shipped = shipped_sha256()
+    if shipped is not None and len(told) >= _SHORTEST and shipped.startswith(told.lower()):
+        return shipped
+    return store.model(told).sha256
 
 
 def publish(card: Path, target: Path, logs: Path | None = None) -> None:
