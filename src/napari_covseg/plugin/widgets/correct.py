@@ -73,6 +73,7 @@ class CorrectWidget(QWidget):
         self._refresh.timeout.connect(self._show_now)
         self.ct.changed.connect(self._adopt)
         self.session.changed.connect(self._on_session)
+        self.desk.saved.connect(self._on_saved_in_store)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
         viewer.dims.events.point.connect(self._on_slice)
@@ -208,6 +209,15 @@ class CorrectWidget(QWidget):
         if case is not None and case.saved is not None:
             self.files.forget_draft()
         self._show_soon()
+
+    def _on_saved_in_store(self) -> None:
+        served, correction = self.desk.served, self.correction
+        if self._retired or served is None or served.version is None or correction is None:
+            return
+        if correction.ct is served.ct:
+            name, number = served.record.name, served.version.number
+            self.files.take_saved(f"Saved as version {number} of {name}.")
+            self._show_soon()
 
     def _on_edited(self) -> None:
         self.files.touch()

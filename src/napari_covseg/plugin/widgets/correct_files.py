@@ -45,6 +45,7 @@ class CorrectFiles:
         self._told, self._changed, self._start_empty = told, changed, start_empty
         self._saver = Runner()
         self._correction: Correction | None = None
+        self._kept = ""
         self.autosave: Autosave | None = None
         view.save.clicked.connect(self.save)
         view.draft.restore.clicked.connect(self.restore_draft)
@@ -58,7 +59,7 @@ class CorrectFiles:
     def take(self, correction: Correction) -> None:
         """Keep this correction from now on, and offer the draft that there is."""
         self.leave()
-        self._correction = correction
+        self._correction, self._kept = correction, ""
         self.autosave = Autosave(correction.ct, correction.snapshot, self._on_draft)
         self._offer(self.autosave)
 
@@ -89,6 +90,7 @@ class CorrectFiles:
 
     def touch(self) -> None:
         """Something was corrected."""
+        self._kept = ""
         if self.autosave is not None:
             self.autosave.touch()
 
@@ -97,8 +99,15 @@ class CorrectFiles:
         if self.autosave is not None:
             self.autosave.discard()
 
+    def take_saved(self, text: str) -> None:
+        """All that was corrected until now was saved elsewhere; ``text`` says as what."""
+        self._kept = text
+        self.forget_draft()
+
     def state(self) -> str:
         """What has become of the corrections, in a sentence."""
+        if self._kept:
+            return self._kept
         correction = self._correction
         if correction is None or not correction.version:
             return "Not corrected yet."
