@@ -8,6 +8,7 @@ import pytest
 from qtpy.QtGui import QGuiApplication
 
 from napari_covseg.domain.labels import Label
+from napari_covseg.domain.lobes import Lobe, LobeMap
 from napari_covseg.plugin.layers import ct_layer, label_layers
 from napari_covseg.plugin.session import as_segmented, session_of
 from napari_covseg.plugin.widgets.report import ReportWidget
@@ -169,6 +170,21 @@ def test_points_of_quantify_go_into_the_report(widget, with_labels, qtbot):
     widget.copy()
     done(qtbot, widget)
     assert "; reader 8." in clipboard()
+
+
+def test_lobes_read_in_quantify_count_here_too(widget, with_labels, qtbot, phantom):
+    ct, _, _ = with_labels
+    widget.copy()
+    done(qtbot, widget)
+    assert "By lobe (approximate): RUL " in clipboard()
+    sides = (phantom.labels.labels > 0).astype(np.uint8)
+    middle = sides.shape[2] // 2
+    lobes = sides * np.uint8(Lobe.LEFT_LOWER)
+    lobes[:, :, :middle] = sides[:, :, :middle] * np.uint8(Lobe.RIGHT_LOWER)
+    widget.session.lobes[ct] = LobeMap(lobes, phantom.volume.geometry)
+    widget.copy()
+    done(qtbot, widget)
+    assert "By lobe: RUL – %" in " ".join(clipboard().split())
 
 
 def test_preview_and_page(widget, with_labels, qtbot, monkeypatch):

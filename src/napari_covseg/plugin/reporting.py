@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_covseg.cases.records import LabelVersion
+    from napari_covseg.domain.lobes import LobeMap
     from napari_covseg.plugin.desk import Desk
     from napari_covseg.plugin.quantifying import LabelWatch
     from napari_covseg.plugin.session import Session
@@ -37,20 +38,22 @@ class Preview:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured, and of which labels after how many edits."""
+    """What was measured, of which labels after how many edits, and with which lobes."""
 
     watch: LabelWatch
     version: int
+    lobes: LobeMap | None
     content: FindingsContent
 
     @classmethod
-    def at(cls, watch: LabelWatch) -> Callable[[FindingsContent], Measured]:
+    def at(cls, watch: LabelWatch, lobes: LobeMap | None) -> Callable[[FindingsContent], Measured]:
         """Makes it of what is measured of the labels as they are now."""
-        return partial(cls, watch, watch.version)
+        return partial(cls, watch, watch.version, lobes)
 
-    def fits(self, watch: LabelWatch) -> bool:
-        """Whether the labels are still the same."""
-        return self.watch is watch and self.version == watch.version
+    def fits(self, watch: LabelWatch, lobes: LobeMap | None) -> bool:
+        """Whether labels and lobes are still the same."""
+        same = self.watch is watch and self.version == watch.version
+        return same and self.lobes is lobes
 
 
 def kept_steps(content: FindingsContent) -> Steps[FindingsContent]:
@@ -92,6 +95,7 @@ def content_steps(
         for layer in (lungs, lesions)
         if layer is not None
     ]
+    lobes = session.lobes.get(ct)
     known = _known_origin(session, desk, ct)
     file = _file_of(lungs) or _file_of(lesions)
 
@@ -107,7 +111,7 @@ def content_steps(
             from napari_covseg.io.labels import label_case_name
 
             origin = origin_of(file, label_case_name(file), measure(labels))
-        case = CaseFiles(replace(labels, case=volume.case), volume, origin or Origin())
+        case = CaseFiles(replace(labels, case=volume.case), volume, origin or Origin(), lobes)
         return (yield from report_content(case, reading))
 
     return steps()

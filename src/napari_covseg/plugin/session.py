@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
+    from napari_covseg.domain.lobes import LobeMap
     from napari_covseg.workflows.segment import SegmentResult
     from napari_covseg.workflows.segment_settings import SegmentSettings
 
@@ -96,6 +97,8 @@ class Session:
     def __init__(self, viewer: Viewer) -> None:
         self._ref = ref(viewer)
         self._cases: list[Case] = []
+        self.lobes: WeakKeyDictionary[Image, LobeMap] = WeakKeyDictionary()
+        """The lobe map that was read for a CT."""
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property

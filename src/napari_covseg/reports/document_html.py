@@ -22,7 +22,9 @@ from napari_covseg.reports.document import (
 from napari_covseg.reports.page import listed, page, picture, table
 
 _STYLE = """
-@page{size:A4;margin:12mm 13mm 16mm}
+@page{size:A4;margin:12mm 13mm 16mm;
+ @bottom-left{content:"RESEARCH_USE";font:8px sans-serif;color:#666}
+ @bottom-right{content:counter(page) " / " counter(pages);font:8px sans-serif;color:#666}}
 *{box-sizing:border-box}
 body{font:14px/1.42 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;color:#1c1c1c;
  background:#eceef1;margin:0}
@@ -58,15 +60,14 @@ tr.main td{font-weight:600}
 img{max-width:100%;height:auto;display:block;margin:8px 0 4px}
 footer{color:#666;font-size:11.5px;border-top:1px solid #d3d8df;margin-top:18px;padding-top:6px;
  display:flex;justify-content:space-between;gap:20px;overflow-wrap:anywhere}
-@media print{body{background:#fff;font-size:11.5px}
+@media print{body{background:#fff;font-size:11px}
  section{box-shadow:none;margin:0;padding:0;max-width:none;break-after:page}
  section:last-of-type{break-after:auto}
- section>footer{display:none}
- img,table,.notice,.tiles{break-inside:avoid}}
-.running{display:none}
-@media print{.running{display:block;position:fixed;bottom:-11mm;left:0;right:0;text-align:center;
- font-size:9.5px;color:#666}}
-"""
+ img,table,.notice,.tiles,.columns{break-inside:avoid}
+ img{max-height:225mm;margin:4px auto}section:first-of-type img{max-height:118mm}
+ table{font-size:10px}th,td{padding:1.5px 5px}.columns{flex-wrap:nowrap}
+ .tiles{grid-template-columns:repeat(5,1fr)}.note{font-size:10px}footer{margin-top:4px;font-size:8.5px}}
+""".replace("RESEARCH_USE", RESEARCH_USE)
 
 
 def document_html(document: Document) -> str:
@@ -79,7 +80,6 @@ def _sections(document: Document) -> Iterator[str]:
         f"<footer><span>{escape(RESEARCH_USE)}</span><span>{escape(document.foot)}</span></footer>"
     )
     beside = "<br>".join(escape(line) for line in document.beside if line)
-    yield f'<div class="running">{escape(RESEARCH_USE)} {escape(document.foot)}</div>'
     yield f"<section><header><h1>{escape(document.title)}</h1><div>{beside}</div></header>"
     for block in document.blocks:
         yield f"{foot}</section>\n<section>" if isinstance(block, NewPage) else _block(block)

@@ -91,8 +91,8 @@ def _sentences(result: Quantification) -> Iterator[str]:
     yield from _distribution(result)
     if result.lobes:
         lobes = [f"{_SHORT[name]} {share(one.lesions)} %" for name, one in result.lobes.items()]
-        approximate = "approximate lobes" if result.lobes_from == "approximate" else "lobes"
-        yield f"By lobe ({approximate}): {', '.join(lobes)}."
+        approximate = " (approximate)" if result.lobes_from == "approximate" else ""
+        yield f"By lobe{approximate}: {', '.join(lobes)}."
     yield from _lesions(result)
 
 

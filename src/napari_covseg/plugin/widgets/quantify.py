@@ -57,7 +57,6 @@ class QuantifyWidget(QWidget):
         self.result: Quantification | None = None
         self._watch: LabelWatch | None = None
         self._live: Correction | None = None
-        self._lobes: tuple[Image, LobeMap] | None = None
         self._measurer, self._filer = Runner(), Runner()
         self._retired = False
         self._quiet = QTimer(self, singleShot=True, interval=QUIET_MS)
@@ -141,7 +140,7 @@ class QuantifyWidget(QWidget):
         if ct is None or (lungs is None and lesions is None):
             self.view.show_nothing(ct is not None)
             return
-        self.source = Source(ct, lungs, lesions, self._lobes_of(ct))
+        self.source = Source(ct, lungs, lesions, self.session.lobes.get(ct))
         self._watch = LabelWatch(self.source.layers)
         self._watch.edited.connect(self._on_edited)
         self.view.show_measuring()
@@ -156,9 +155,6 @@ class QuantifyWidget(QWidget):
         self._measurer.abandon()
         if not self._retired:
             self._quiet.stop()
-
-    def _lobes_of(self, ct: Image) -> LobeMap | None:
-        return self._lobes[1] if self._lobes is not None and self._lobes[0] is ct else None
 
     # Following the painting
 
@@ -347,7 +343,7 @@ class QuantifyWidget(QWidget):
     def _on_lobes(self, ct: Image, names: str, lobes: LobeMap) -> None:
         if names.strip():
             preferences.save_text("lobes/numbers", names)
-        self._lobes = (ct, lobes)
+        self.session.lobes[ct] = lobes
         if self.source is not None and self.source.ct is ct:
             self.source = Source(ct, self.source.lungs, self.source.lesions, lobes)
             self.measure()

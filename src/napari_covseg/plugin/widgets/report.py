@@ -317,7 +317,8 @@ class ReportWidget(QWidget):
         if ct is None or watch is None or self._runner.busy:
             return
         reading, signed = self.reading(), self.readings.signed_labels(ct)
-        held = self._measured if self._measured and self._measured.fits(watch) else None
+        lobes, held = self.session.lobes.get(ct), self._measured
+        held = held if held is not None and held.fits(watch, lobes) else None
         try:
             measuring = (
                 kept_steps(held.content)
@@ -332,7 +333,9 @@ class ReportWidget(QWidget):
             lambda: acted_steps(measuring, reading, signed, act),
             Callbacks(
                 progress=lambda step: self.view.running.show_progress(step, time.monotonic()),
-                result=partial(self._on_result, Measured.at(watch), bool(reading.signed), then),
+                result=partial(
+                    self._on_result, Measured.at(watch, lobes), bool(reading.signed), then
+                ),
                 error=self._on_error,
                 cancelled=self._on_cancelled,
             ),
