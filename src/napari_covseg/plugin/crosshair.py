@@ -76,7 +76,7 @@ class Crosshair(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         if self._lines:
             draw_crosshair(painter, self._at, float(self.width()), float(self.height()))
-        if self._blinks % 2:
+        if self.flashing and self._blinks % 2 == 0:
             painter.setPen(QPen(RING, 3))
             painter.drawEllipse(self._at, _RING_PX, _RING_PX)
         painter.end()

@@ -233,11 +233,12 @@ class Reading:
         """Draw distances with the mouse, or give it back."""
         rulers = self.rulers
         if rulers is not None and ruling != self.ruling:
-            self.ruling = ruling
             if ruling:
                 self.viewer.dims.ndisplay = 2
                 rulers.draw()
-            else:
+            # Between the two: selecting the lines' layer begins it, selecting another ends it.
+            self.ruling = ruling
+            if not ruling:
                 rulers.rest()
         self.changed.emit()
 

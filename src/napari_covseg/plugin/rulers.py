@@ -138,8 +138,7 @@ class Rulers:
         layer.events.set_data.connect(self._measure)
         viewer = self._viewer()
         assert viewer is not None
-        viewer.add_layer(layer)
-        self._layer = layer
+        self._layer = viewer.add_layer(layer)
         return layer
 
     def _width(self) -> float:

@@ -62,6 +62,10 @@ class Study:
         self._timer.setSingleShot(True)
         self._timer.setInterval(QUIET_MS)
         self._timer.timeout.connect(self.flush)
+        self._look = QTimer()
+        self._look.setSingleShot(True)
+        self._look.setInterval(QUIET_MS)
+        self._look.timeout.connect(self._on_rulers)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
         session_of(viewer).labels_saved.connect(self._on_labels_saved)
@@ -156,8 +160,9 @@ class Study:
             self.flush()
             del self._kept[gone]
             self.changed.emit()
-            return
-        self._on_rulers()
+        elif self._ref() is not None:
+            # Not at once: distances that leave together with their CT were not deleted.
+            self._look.start()
 
     def _on_rulers(self) -> None:
         """Distances of CTs that are still there; those of a CT that left are kept as they were."""

@@ -93,7 +93,7 @@ class SegmentView(QWidget):
             *(self.table, self.go_to_most, self.save),
             *self.view_bar.presets.values(),
             *self.view_bar.planes.values(),
-            self.view_bar.overlay,
+            *self.view_bar.tools,
             self.options.toggleButton(),
             *(box.native for box in self.form),
         ]

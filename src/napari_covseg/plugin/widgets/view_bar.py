@@ -48,6 +48,8 @@ class ViewBar(QWidget):
             "Hide overlay", "Hide the lungs and lesions, or show them", OVERLAY_KEY
         )
         self.slab, self.mm = QComboBox(), QDoubleSpinBox()
+        self.tools = (self.linked, self.ruler, self.overlay, self.slab, self.mm)
+        """In the order they are read."""
         self.found = FoundAgain(viewing.viewer)
         self._build()
         self._connect()
