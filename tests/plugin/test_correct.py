@@ -782,8 +782,9 @@ def test_every_key_is_bound_and_shown(widget, viewer):
     assert len(viewer.keymap) >= len(KEYS)
     for action in ACTIONS:
         if action.key:
-            assert action.text.endswith(f"({action.key})")
-            assert f"Key: {action.key}." in action.tooltip
+            shown = action.key.replace("-", "+")
+            assert action.text.endswith(f"({shown})")
+            assert f"Key: {shown}." in action.tooltip
         if action.whole_key:
             assert "the whole lesion" in action.tooltip
     bound = dict(viewer.keymap)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_stores import corrected, lungs, names, new_store, predicted
+from small_stores import corrected, lungs, names, new_store, predicted, volume
 from toy_stores import toy_store, untrained
 
 from napari_covseg.cases.records import Kind, State
@@ -11,11 +11,13 @@ from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ModelError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.domain.volume import LabelMap
+from napari_covseg.io.write import write_labels, write_volume
 from napari_covseg.models.checkpoint import read_checkpoint
 from napari_covseg.models.zoo import DEFAULT, shipped_sha256
 from napari_covseg.quantify.volumes import measure
 from napari_covseg.workflows import dataset_predict
-from napari_covseg.workflows.dataset_predict import PredictRequest, predict_cases
+from napari_covseg.workflows.dataset_add import AddRequest, add_cases
+from napari_covseg.workflows.dataset_predict import PredictRequest, map_of_case, predict_cases
 from napari_covseg.workflows.segment import SegmentResult
 from napari_covseg.workflows.store_models import hash_of, live_hash, model_source, publish
 from napari_covseg.workflows.uncertainty import uncertainty_map
@@ -130,6 +132,18 @@ def test_labels_drawn_while_the_model_was_at_it_are_not_covered(tmp_path, networ
     assert "case_0001" in store.scores(SHIPPED)
 
 
+def test_labels_brought_in_later_are_taken_over_a_prediction(tmp_path, network):
+    store = new_store(tmp_path / "store")
+    _run(store)
+    scan = write_volume(volume(0), tmp_path / "scan.nii.gz")
+    drawn = write_labels(LabelMap.like(volume(0), lungs(size=4)), tmp_path / "drawn.nii.gz")
+    for notes in (0, 1):
+        (added,) = run_to_end(add_cases(store, AddRequest((scan,), "RA", labels=drawn)))
+        assert added.already_there
+        assert len([one for one in added.warnings if "has labels already" in one]) == notes
+    assert [one.kind for one in store.history("case_0001")] == [Kind.PREDICTION, Kind.IMPORT]
+
+
 def test_accepted_cases_are_left_alone_unless_named(tmp_path, network):
     store = new_store(tmp_path / "store")
     store.accept(corrected(store, predicted(store)).id, reader="B")
@@ -215,3 +229,15 @@ def test_a_promoted_model_really_predicts(tmp_path):
     # A network that has learned nothing is most unsure.
     assert uncertainty_map(store, name, model.sha256).max() > 200
     assert one.score.value > 0
+
+
+def test_a_map_is_read_where_it_is_and_computed_and_kept_where_it_is_not(tmp_path, network):
+    store = new_store(tmp_path / "store")
+    first = run_to_end(map_of_case(store.folder, "case_0001", volume(0), "cpu"))
+    again = run_to_end(map_of_case(store.folder, "case_0001", volume(0), "cpu"))
+    np.testing.assert_array_equal(first, again)
+    assert len(network.calls) == 1
+    assert store.scores(SHIPPED)["case_0001"].value > 0
+    assert store.case("case_0001").versions == 0
+    result = _run(store)  # the labels are still to be predicted
+    assert (result.cases[0].version, result.cases[0].score) == (1, None)

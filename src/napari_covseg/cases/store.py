@@ -7,6 +7,7 @@
       covseg.sqlite                     cases, patients by pseudonym, versions, reviews, models, ...
       versions/SHA256.nii.gz            every label map that ever was, never changed
       models/                           files of the models trained from this store
+      uncertainty/                      where models are unsure of cases; may be deleted
 
 Several people may work on one folder at once, also on a network share. Every call opens the index,
 does its work in one transaction and closes it, so a `CaseStore` may be used from several threads.

@@ -43,6 +43,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
     add_settings(parser)
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also write DIR/<case>_uncertainty.nii.gz: how unsure the model is, 0 to 1; mirrored "
+        "views (--flips) make it tell more",
+    )
     parser.add_argument("--series", metavar="UID", help="the DICOM series to take")
     add_window(parser)
     parser.add_argument(
@@ -165,6 +171,7 @@ def _run_one(
         series=args.series,
         window=window_of(args),
         name_case=lambda name: job.case or names.claim(name),
+        uncertainty=args.uncertainty,
     )
 
     def step(progress: Progress) -> None:

@@ -123,6 +123,23 @@ def preview_layer(data: Any, placement: Placement) -> LayerTuple:
     return data, arguments, "labels"
 
 
+def uncertainty_layer(data: Any, placement: Placement) -> LayerTuple:
+    """An Image layer of 0 to 1 that glows over the CT; never saved, so it has no placement."""
+    arguments = {
+        **_frame(placement),
+        "name": "Uncertainty",
+        "metadata": {},
+        "rgb": False,
+        # Begins with black, which adds nothing, and ends in no lesion's colour.
+        "colormap": "magma",
+        "contrast_limits": (0.0, 1.0),
+        "blending": "additive",
+        "opacity": 0.7,
+        "interpolation2d": "linear",
+    }
+    return data, arguments, "image"
+
+
 def dress(layer: Labels) -> None:
     """Give a Labels layer what napari takes only after it was made: outlines, a useful brush."""
     if layer.name.startswith(LUNGS):

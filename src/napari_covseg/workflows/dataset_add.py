@@ -160,12 +160,18 @@ def _add(store: CaseStore, source: _Source, request: AddRequest) -> Added:
     if not there:
         notes += patient_notes
     if labels is not None:
-        if record.versions:
+        if _has_drawn(store, record):
             notes.append("it has labels already: those given were left out (add them with --case)")
         else:
             _label(store, record.name, labels, request)
     record = store.case(record.name)
     return Added(source.path.name, record.name, record.patient, record.state, there, tuple(notes))
+
+
+def _has_drawn(store: CaseStore, record: CaseRecord) -> bool:
+    """Whether anything but a model made labels for the case."""
+    versions = store.history(record.name) if record.versions else []
+    return any(one.kind is not Kind.PREDICTION for one in versions)
 
 
 def _case(

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_covseg.cases.order import TO_ANNOTATE
 from napari_covseg.cases.records import CaseRecord, Kind, Score
 from napari_covseg.cases.store import CaseStore
-from napari_covseg.domain.errors import CovsegError, ModelError, UsageError
+from napari_covseg.domain.errors import (
+    CovsegError,
+    InputError,
+    ModelError,
+    ResourceError,
+    UsageError,
+)
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.workflows.segment import SegmentResult, segment
 from napari_covseg.workflows.segment_settings import SegmentSettings
 from napari_covseg.workflows.store_models import hash_of, model_source
-from napari_covseg.workflows.uncertainty import case_uncertainty, keep_map
+from napari_covseg.workflows.uncertainty import case_uncertainty, keep_map, uncertainty_map
 
 
 @dataclass(frozen=True)
@@ -104,9 +115,7 @@ def predict_cases(request: PredictRequest) -> Steps[PredictResult]:
     """
     yield Progress(0, 1, "opening the case store")
     store = CaseStore.open(request.store)
-    model = hash_of(store, request.model)
-    if model is None:
-        raise ModelError("no model ships with this installation: name one of the store (--model)")
+    model = _model(store, request.model)
     settings = SegmentSettings(model_source(store, model), request.device, request.flips)
     scores = store.scores(model)
     todo = _cases(store, request.cases)
@@ -127,6 +136,40 @@ def predict_cases(request: PredictRequest) -> Steps[PredictResult]:
             continue
         done.append(_keep(store, case.name, model, result, request.author))
     return PredictResult(model, tuple(done))
+
+
+def map_of_case(
+    folder: Path, case: str, volume: CTVolume, device: str = "auto"
+) -> Steps[NDArray[np.uint8]]:
+    """Where the live model is unsure of a case, uint8 ``(z, y, x)`` with 255 for 1.
+
+    Taken from the store if it is there; else computed, and kept with its score if the store may be
+    written to. ``volume`` is the case's CT.
+
+    Raises
+    ------
+    InputError, ModelError, ResourceError, UsageError
+        As `predict_cases`.
+    """
+    yield Progress(0, 1, "opening the case store")
+    store = CaseStore.open(folder)
+    model = _model(store, None)
+    kept = uncertainty_map(store, case, model)
+    if kept is not None:
+        return kept
+    settings = SegmentSettings(model_source(store, model), device, PredictRequest.flips)
+    result = yield from segment(volume, settings, True)
+    assert result.unsure is not None
+    with suppress(InputError, ResourceError):
+        _score(store, case, model, result.unsure, result.labels)
+    return result.unsure
+
+
+def _model(store: CaseStore, told: str | None) -> str:
+    model = hash_of(store, told)
+    if model is None:
+        raise ModelError("no model ships with this installation: name one of the store (--model)")
+    return model
 
 
 def _cases(store: CaseStore, names: Iterable[str]) -> list[CaseRecord]:
@@ -165,8 +208,15 @@ def _keep(store: CaseStore, case: str, model: str, result: SegmentResult, author
         saved = store.save_version(case, labels, author=author, kind=Kind.PREDICTION, model=model)
         number = saved.version.number
     if result.unsure is not None:
-        keep_map(store, case, model, result.unsure, result.labels)
-        score = case_uncertainty(result.unsure, result.labels).score(case, model)
-        # Last: a score says that all is there.
-        store.record_scores([score])
+        score = _score(store, case, model, result.unsure, result.labels)
     return Predicted(case, number, score, result.warnings)
+
+
+def _score(
+    store: CaseStore, case: str, model: str, unsure: NDArray[np.uint8], labels: LabelMap
+) -> Score:
+    """Keep a case's map, then its score: a score says that all is there."""
+    keep_map(store, case, model, unsure, labels)
+    score = case_uncertainty(unsure, labels).score(case, model)
+    store.record_scores([score])
+    return score

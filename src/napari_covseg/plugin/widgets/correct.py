@@ -19,6 +19,7 @@ from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.correct_files import CorrectFiles
 from napari_covseg.plugin.widgets.correct_threshold import CorrectThreshold
 from napari_covseg.plugin.widgets.correct_tools import CorrectTools
+from napari_covseg.plugin.widgets.correct_uncertainty import CorrectUncertainty
 from napari_covseg.plugin.widgets.correct_view import CorrectView
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.worker import Callbacks, Runner
@@ -46,10 +47,15 @@ class CorrectWidget(QWidget):
         self._counter = Runner()
         self._active = self._retired = False
         self._told = ""
+        self.uncertainty = CorrectUncertainty(
+            self.view.uncertainty, self.viewing, self.desk, self.tell
+        )
         others = {
             "reviewed": self.toggle_reviewed,
             "next": self.go_to_next,
             "threshold": self.view.threshold.toggle.toggle,
+            "uncertainty": self.uncertainty.toggle,
+            "next uncertain": self.uncertainty.go_to_next,
         }
         self.tools = CorrectTools(self.viewing, self.view, self.tell, others)
         self.threshold = CorrectThreshold(self.view.threshold, self.tools.acts.run)
@@ -125,13 +131,15 @@ class CorrectWidget(QWidget):
         self._retired = True
         self._counter.abandon()
         self.threshold.close()
+        self.uncertainty.close()
         self.tools.close()
         self.files.close()
         self._drop()
 
     def jobs_running(self) -> bool:
         """Whether anything is being counted or written."""
-        return self._counter.busy or self.threshold.busy or self.files.busy
+        parts = (self._counter, self.threshold, self.uncertainty, self.files)
+        return any(part.busy for part in parts)
 
     # What is corrected
 
@@ -148,6 +156,7 @@ class CorrectWidget(QWidget):
             return
         self._drop()
         if ct is None or (lungs is None and lesions is None):
+            self.uncertainty.take(ct, None)
             self.view.show_nothing(ct is not None)
             if ct is not None:
                 self.files.offer(ct)
@@ -160,6 +169,7 @@ class CorrectWidget(QWidget):
         correction.slices.changed.connect(self._on_edited)
         self.tools.take(correction)
         self.threshold.take(correction)
+        self.uncertainty.take(ct, correction)
         if self._active:
             correction.guard()
         self.view.show_working(lungs is not None, lesions is not None)

@@ -23,12 +23,12 @@ class Action:
     def text(self) -> str:
         """What stands on the button."""
         key = self.key or self.napari_key
-        return f"{self.title}  ({key})" if key else self.title
+        return f"{self.title}  ({_shown(key)})" if key else self.title
 
     @property
     def tooltip(self) -> str:
         """What it does, with its keys."""
-        keys = f" Key: {self.key}." if self.key else ""
+        keys = f" Key: {_shown(self.key)}." if self.key else ""
         more = f" {_shown(self.whole_key)}: the whole lesion." if self.whole_key else ""
         return f"{self.tip}{keys}{more}"
 
@@ -85,6 +85,18 @@ REVIEWED = Action(
     "R",
 )
 NEXT = Action("next", "Next open", "Go to the next slice that was not reviewed.", "N")
+UNCERTAINTY = Action(
+    "uncertainty",
+    "Uncertainty",
+    "See where the model is unsure: dark is sure, white knows nothing.",
+    "Shift-U",
+)
+NEXT_UNCERTAIN = Action(
+    "next uncertain",
+    "Next uncertain",
+    "Go to the most uncertain slice that was not reviewed; its neighbours wait.",
+    "Shift-N",
+)
 
 ACTIONS = (
     *(action for _, action in CLASSES),
@@ -95,6 +107,8 @@ ACTIONS = (
     THRESHOLD,
     REVIEWED,
     NEXT,
+    UNCERTAINTY,
+    NEXT_UNCERTAIN,
 )
 KEYS = {key: action for action in ACTIONS for key in (action.key, action.whole_key) if key}
 """Every key that is bound while the widget is open."""

@@ -24,11 +24,14 @@ from napari_covseg.plugin.widgets.correct_actions import (
     CLASSES,
     INTERPOLATE,
     MODES,
+    NEXT_UNCERTAIN,
     SLICE,
     STEPS,
     THRESHOLD,
+    UNCERTAINTY,
     Action,
 )
+from napari_covseg.plugin.widgets.pieces import Running
 
 LOWEST_HU, HIGHEST_HU = -1024, 1024
 _CHOICE = """
@@ -163,6 +166,22 @@ class Threshold(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.toggle)
         layout.addWidget(self.body)
+
+
+class Uncertainty(QWidget):
+    """Where the model is unsure, and the way there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.toggle = button(UNCERTAINTY, checkable=True)
+        self.next = button(NEXT_UNCERTAIN)
+        self.running = Running()
+        self.running.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(grid([self.toggle, self.next], 2))
+        layout.addWidget(self.running)
 
 
 def button(action: Action, checkable: bool = False) -> QPushButton:

@@ -21,6 +21,7 @@ from napari_covseg.plugin.widgets.correct_parts import (
     SliceTools,
     Threshold,
     Tools,
+    Uncertainty,
     button,
 )
 from napari_covseg.plugin.widgets.results_table import ResultsTable
@@ -37,7 +38,7 @@ _BANNER = "QFrame#draft { border: 1px solid #d9a520; border-radius: 4px; }"
 
 
 class CorrectView(QWidget):
-    """Top to bottom: the button, the CT, volumes, review, class, tools, slice, threshold."""
+    """The button; the CT, volumes, review, uncertainty; class, tools, slice, threshold."""
 
     def __init__(self, ct: Any) -> None:
         super().__init__()
@@ -55,6 +56,7 @@ class CorrectView(QWidget):
         self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.table.setSelectionMode(ResultsTable.SelectionMode.NoSelection)
         self.review = Review()
+        self.uncertainty = Uncertainty()
         self.palette_ = ClassChoice()
         self.tools = Tools()
         self.slice = SliceTools()
@@ -72,16 +74,17 @@ class CorrectView(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
-        parts = (self.ct_row, self.empty, self.start, self.draft, self.table, self.review)
+        head = (self.ct_row, self.empty, self.start, self.draft)
         self._working = (
             self.table,
             self.review,
+            self.uncertainty,
             self.palette_,
             self.tools,
             self.slice,
             self.threshold,
         )
-        for part in (*parts, self.palette_, self.tools, self.slice, self.threshold):
+        for part in (*head, *self._working):
             column.addWidget(part)
         column.addStretch(1)
         scroll = QScrollArea()
