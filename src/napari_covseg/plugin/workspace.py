@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 PLUGIN = "napari-covseg"
-WIDGETS = ("Segment", "Correct", "Quantify", "Dataset", "Review", "Retrain", "Report")
+WIDGETS = ("Segment", "Correct", "Quantify", "Compare", "Dataset", "Review", "Retrain", "Report")
 DOCK_WIDTH = 380
 
 
