@@ -302,8 +302,10 @@ class Pane(QWidget):
         font.setPixelSize(12)
         painter.setFont(font)
         slab = reading.slab.text(float(ct.scale[axis]))
-        text = f"{self.plane.name} {voxel[axis] + 1} / {ct.data.shape[axis]}   {slab}"
-        _write(painter, area, flags.AlignLeft | flags.AlignTop, text.strip())
+        text = f"{self.plane.name} {voxel[axis] + 1} / {ct.data.shape[axis]}"
+        _write(painter, area, flags.AlignLeft | flags.AlignTop, text)
+        if slab:
+            _write(painter, area, flags.AlignRight | flags.AlignTop, slab)
         font.setPixelSize(15)
         font.setBold(True)
         painter.setFont(font)
