@@ -161,6 +161,8 @@ def test_findings_as_text():
     text = findings_text(content_of(reading=reading, origin=ORIGIN))
     flat = " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 100
+    assert not re.search(r"\d\n(ml|%)", text)
+    assert text.isascii()
     assert "Opacities in 0.5 % of the lungs, 6.0 ml: ground-glass opacity 0.4 %, 4.8 ml" in flat
     assert "By side: right lung 0.0 %, left lung 1.2 %." in flat
     assert "lower predominance" in flat

@@ -5,13 +5,10 @@ Texts are plain texts, never markup: what came from a file or a person is shown 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
-
-Cells = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class Notice:
 
     title: str
     lines: tuple[str, ...]
-    kind: Literal["warning", "person", "quiet"] = "warning"
+    kind: Literal["warning", "person"] = "warning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,6 @@ class Picture:
     kind: Literal["png", "jpeg"]
     title: str
     note: str = ""
-    share: float = 1.0
     fits: bool = False
 
 

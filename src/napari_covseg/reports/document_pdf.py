@@ -50,7 +50,6 @@ _BLUE, _RED = HexColor("#2566c8"), HexColor("#8c0018")
 _NOTICES = {
     "warning": (HexColor("#c98a00"), HexColor("#fff6e0")),
     "person": (_BLUE, HexColor("#edf3fc")),
-    "quiet": (_LINE, HexColor("#f5f6f8")),
 }
 _SMALLEST = 0.5
 _CELL_PAD = 3.2
@@ -200,7 +199,7 @@ def _flowables(block: Block, width: float) -> list[Flowable]:
 def _picture(block: Picture, width: float) -> Iterator[Flowable]:
     if block.note:
         yield _text(block.note, _NOTE)
-    yield _Shrinking(block, width * block.share)
+    yield _Shrinking(block, width)
 
 
 def _notice(block: Notice, width: float) -> Flowable:

@@ -111,11 +111,6 @@ class Reading:
         if len({score.key for score in self.scores}) < len(self.scores):
             raise UsageError("a reader's score is given twice")
 
-    @property
-    def empty(self) -> bool:
-        """Whether the reader has added nothing."""
-        return self == Reading()
-
 
 @dataclass(frozen=True, slots=True)
 class Provenance:

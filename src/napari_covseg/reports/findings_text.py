@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from napari_covseg.reports.findings_content import CO_RADS, FindingsContent, Pro
 from napari_covseg.reports.wording import ml, one_or_many, points, share
 
 _WIDTH = 100
+_HELD = "\N{NO-BREAK SPACE}"
 _SHORT = {
     lobe.name.lower(): "".join(word[0] for word in f"{lobe.name}_LOBE".split("_")) for lobe in Lobe
 }
@@ -172,7 +174,10 @@ def _ml(value: float | None) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return "\n".join(
+    """Lines of `_WIDTH`, never broken between a number and its unit."""
+    held = re.sub(r"(?<=\d) (?=ml\b|%|HU\b)", _HELD, text)
+    lines = (
         textwrap.fill(line, _WIDTH, subsequent_indent="  " if line.startswith("- ") else "")
-        for line in text.splitlines()
+        for line in held.splitlines()
     )
+    return "\n".join(lines).replace(_HELD, " ")
