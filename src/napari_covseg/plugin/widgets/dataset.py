@@ -188,7 +188,7 @@ class DatasetWidget(QWidget):
 
     def open_store(self, folder: Path) -> None:
         """Open a store; what is not saved in the one before is saved first."""
-        steps = partial(overview_steps, folder, self._known(), self.view.queue.order.value)
+        steps = partial(overview_steps, folder, self._known(), self.view.queue.chosen_order)
         self.acts.leave(lambda: self.acts.run(steps, self._on_opened))
 
     def _on_opened(self, overview: Overview) -> None:
@@ -254,9 +254,9 @@ class DatasetWidget(QWidget):
         if self.desk.store is None:
             self.ask_store()
         elif self.desk.served is None:
-            self.acts.open_next(self.view.queue.order.value)
+            self.acts.open_next(self.view.queue.chosen_order)
         else:
-            self.acts.accept(lambda: self.acts.open_next(self.view.queue.order.value))
+            self.acts.accept(lambda: self.acts.open_next(self.view.queue.chosen_order))
 
     def show_history(self, *_: Any) -> None:
         """The versions of the chosen case, if that section is unfolded."""
@@ -284,7 +284,7 @@ class DatasetWidget(QWidget):
             self._stale = True
             return
         self._stale = False
-        steps = partial(overview_steps, folder, self._known(), self.view.queue.order.value)
+        steps = partial(overview_steps, folder, self._known(), self.view.queue.chosen_order)
         callbacks = Callbacks(
             progress=lambda step: None,
             result=self._on_overview,
@@ -317,6 +317,19 @@ class DatasetWidget(QWidget):
         self._show_bar()
         self._show_run()
         self.show_history()
+        self._take_prediction(overview)
+
+    def _take_prediction(self, overview: Overview) -> None:
+        """A case that was opened without labels shows those that it has got since."""
+        served = self.desk.served
+        if served is None or served.version is not None:
+            return
+        drawn = any(layer is not None for layer in self.session.labels_of(served.ct))
+        records = {line.record.name: line.record for line in overview.lines}
+        record = records.get(served.record.name)
+        if not drawn and record is not None and record.newest and not self.acts.runner.busy:
+            self.desk.clear()
+            self.acts.open(record.name)
 
     def _on_store(self) -> None:
         if self._retired:

@@ -69,7 +69,8 @@ class Predicting:
     def _on_result(self, result: PredictResult) -> None:
         self._view.show_predicting(False)
         done = [one for one in result.cases if one.done]
-        self._tell(f"{len(done)} cases predicted and ranked.")
+        cases = "case" if len(done) == 1 else "cases"
+        self._tell(f"{len(done)} {cases} predicted and ranked.")
         failed = [f"{one.case}: {one.error}" for one in result.cases if one.error is not None]
         if failed:
             show_error("\n".join(failed))

@@ -111,6 +111,7 @@ class CaseTable(QTableView):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.cases = CaseModel(self)
+        self._filling = False
         self.setModel(self.cases)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -141,9 +142,13 @@ class CaseTable(QTableView):
     def show_lines(self, lines: tuple[Line, ...]) -> None:
         """Other cases; the selected one stays so, and so does the place."""
         case, place = self.case, self.verticalScrollBar().value()
+        self._filling = True
         self.cases.show_lines(lines)
         self.select(case)
+        self._filling = False
         self.verticalScrollBar().setValue(place)
+        if self.case != case:
+            self.chosen.emit(self.case)
 
     def select(self, case: str) -> None:
         """Select a case, if it is in the list."""
@@ -155,7 +160,8 @@ class CaseTable(QTableView):
         self.opened.emit(self.cases.lines[index.row()].record.name)
 
     def _on_row(self, *_: Any) -> None:
-        self.chosen.emit(self.case)
+        if not self._filling:
+            self.chosen.emit(self.case)
 
 
 class StateFilter(QWidget):
@@ -223,6 +229,11 @@ class Queue(QWidget):
         self.filter.changed.connect(self._show)
         self.order.changed.connect(self._on_order)
 
+    @property
+    def chosen_order(self) -> Order:
+        """Which case comes next; Qt hands the choice back as plain text."""
+        return Order(self.order.value)
+
     def show_overview(self, overview: Overview) -> None:
         """What the store holds now."""
         self._overview = overview
@@ -238,10 +249,11 @@ class Queue(QWidget):
         self.table.show_lines(lines)
         total = len(overview.lines)
         shown = f"{len(lines)} of {total}" if len(lines) != total else str(total)
-        self.text.setText(f"{shown} cases, {overview.waiting} wait for you")
+        waiting = f"{overview.waiting} {'waits' if overview.waiting == 1 else 'wait'} for you"
+        self.text.setText(f"{shown} case{'' if total == 1 else 's'}, {waiting}")
 
-    def _on_order(self, order: Order) -> None:
-        preferences.save_text("stores/order", order.value)
+    def _on_order(self, *_: Any) -> None:
+        preferences.save_text("stores/order", self.chosen_order.value)
         self.order_changed.emit()
 
 

@@ -32,7 +32,7 @@ class StoreBar(QWidget):
         self.empty = _Empty(self)
         self.store = QToolButton()
         self.store.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.store.setToolTip("The case store; click to open another one")
+        self.store.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.menu = QMenu(self.store)
         self.menu.aboutToShow.connect(self._fill)
         self.store.setMenu(self.menu)
@@ -56,8 +56,9 @@ class StoreBar(QWidget):
         if folder is None:
             self.empty.refresh()
             return
-        self.store.setText(f"{folder.name}   (model {model})" if model else folder.name)
-        self.store.setToolTip(f"{folder}\nClick to open another case store")
+        self.store.setText(f"{folder.name} · {model} ▾" if model else f"{folder.name} ▾")
+        live = f"\nLive model: {model}" if model else ""
+        self.store.setToolTip(f"{folder}{live}\nClick to open another case store")
         self.author.setText(author or "Who are you?")
 
     def _fill(self) -> None:

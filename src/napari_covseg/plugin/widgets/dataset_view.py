@@ -91,7 +91,10 @@ class DatasetView(QWidget):
             return
         self.queue.show_overview(overview)
         count = len(overview.unscored)
-        self.predict.setText(f"Predict and rank {count} cases" if count else "All cases are ranked")
+        cases = "case" if count == 1 else "cases"
+        self.predict.setText(
+            f"Predict and rank {count} {cases}" if count else "All cases are ranked"
+        )
         self.predict.setToolTip(
             f"With the live model ({overview.model}), in the background: labels to begin with, and "
             "how unsure the model is of them, which orders the queue"
