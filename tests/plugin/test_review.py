@@ -17,7 +17,7 @@ from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.widgets.correct import CorrectWidget
 from napari_covseg.plugin.widgets.correct_actions import KEYS
 from napari_covseg.plugin.widgets.second_reader import ReviewWidget
-from napari_covseg.plugin.widgets.second_reader_view import BEFORE_KEY, NEXT_KEY, PREVIOUS_KEY
+from napari_covseg.plugin.widgets.second_reader_keys import BEFORE_KEY, NEXT_KEY, PREVIOUS_KEY
 
 GGO, CONSOLIDATION = int(Label.GGO), int(Label.CONSOLIDATION)
 MODEL = "a" * 64
@@ -196,17 +196,17 @@ def test_prediction_and_edit_in_turn(opened, viewer):
     assert shown["Lesions"]
     assert not shown["Before: lesions"]
     assert (viewer.layers["Before: lesions"].data == CONSOLIDATION).sum() == 0
-    press(viewer, "O")
+    press(viewer, "0")
     assert viewer.layers["Before: lesions"].visible
     assert viewer.layers["Before: lungs"].visible
     assert not viewer.layers["Lesions"].visible
     assert opened.view.case.before.isChecked()
-    press(viewer, "O")
+    press(viewer, "0")
     assert {name: viewer.layers[name].visible for name in names(viewer)} == shown
     opened.view.case.before.click()
     opened.rest()
     assert {name: viewer.layers[name].visible for name in names(viewer)} == shown
-    assert not any(str(key) == "O" for key in viewer.keymap)
+    assert not any(str(key) == "0" for key in viewer.keymap)
 
 
 def test_changes_are_outlined_and_gone_through(opened, viewer, phantom):
@@ -263,7 +263,7 @@ def test_accept_only_what_was_reviewed_or_the_whole(widget, store, phantom, qtbo
         "case_0001", phantom.labels, author="CD", kind=Kind.CORRECTION, parent=start.id,
         reviewed=[3, 4],
     )  # fmt: skip
-    widget.open_next()
+    widget.acts.open_next()
     settled(widget, qtbot)
     assert widget.view.primary.text() == "Accept case_0001 (2 of 40 slices)"
     widget.view.case.whole.click()
@@ -336,7 +336,7 @@ def test_labels_that_no_model_made(make_widget, viewer, tmp_path, phantom, qtbot
     settled(widget, qtbot)
     assert "no earlier version" in widget.view.case.facts.text()
     assert widget.view.case.changes.isHidden()
-    press(viewer, "O")
+    press(viewer, "0")
     assert names(viewer) == ["CT case_0001", "Lungs", "Lesions"]
     widget.view.primary.click()  # no slice is marked: refused in words
     settled(widget, qtbot)
@@ -368,6 +368,7 @@ def test_the_reader_corrects_himself(opened, store, viewer, qtbot):
         assert case_of(store).accepted == third.id
         assert "Your correction is version 3" in opened.view.state.text()
         assert not opened.desk.work.changed
+        assert case_of(store).claimed_by == ""
     finally:
         correct.retire()
 
@@ -385,11 +386,11 @@ def test_unsaved_corrections_are_asked_for(opened, store, viewer, qtbot, monkeyp
         monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
         opened.refresh()
         settled(opened, qtbot)
-        row = [one.record.name for one in opened.listed].index(second)
-        opened.open_row(row)
+        row = [one.record.name for one in opened.cases.listed].index(second)
+        opened.acts.open_row(row)
         settled(opened, qtbot)
         assert opened.desk.served.record.name == "case_0001"
-        opened.open_row(row)
+        opened.acts.open_row(row)
         settled(opened, qtbot)
         assert opened.desk.served.record.name == second
         assert answers == []
@@ -450,9 +451,9 @@ def joint(widget, forked, qtbot):
 def test_differences_are_listed_and_figures_told(joint, store, forked, viewer, phantom):
     page, truth = joint.view.joint, phantom.labels.labels
     solid = int((truth == CONSOLIDATION).sum())
-    kinds = {region.kind: region for region in joint.joint.regions}
+    kinds = {region.kind: region for region in joint.acts.joint.regions}
     assert kinds["only second"].voxels == 48
-    assert sum(r.voxels for r in joint.joint.regions if r.kind == "other class") == solid
+    assert sum(r.voxels for r in joint.acts.joint.regions if r.kind == "other class") == solid
     texts = [page.table.texts(row) for row in range(page.table.rowCount())]
     assert ["–", "GGO"] in [row[1:3] for row in texts]
     assert ["Consol.", "GGO"] in [row[1:3] for row in texts]
@@ -466,10 +467,23 @@ def test_differences_are_listed_and_figures_told(joint, store, forked, viewer, p
 
 
 def test_a_click_goes_to_a_difference_and_outlines_it(joint, viewer):
-    row, region = next((i, r) for i, r in enumerate(joint.joint.regions) if r.kind == "only second")
+    row, region = next(
+        (i, r) for i, r in enumerate(joint.acts.joint.regions) if r.kind == "only second"
+    )
     joint.view.joint.table.chosen.emit(row)
     assert viewer.dims.current_step[0] == region.slice_index
     assert (viewer.layers["Difference"].data == 1).sum() == 48
+    joint.view.joint.table.go_to(0)
+    press(viewer, "9")
+    assert (viewer.layers["Difference"].data == 1).sum() == joint.acts.joint.regions[1].voxels
+    press(viewer, "0")
+    assert not viewer.layers["Reader AB"].visible
+    joint.rest()  # behind another tab the case's own layers are seen
+    assert viewer.layers["Lesions"].visible
+    assert not viewer.layers["Joined: lesions"].visible
+    joint.activate()
+    assert not viewer.layers["Lesions"].visible
+    assert viewer.layers["Joined: lesions"].visible
 
 
 @pytest.mark.parametrize(
@@ -504,7 +518,7 @@ def test_a_consensus_by_each_rule(joint, store, phantom, qtbot, viewer, forked, 
 
 def test_a_choice_for_each_lesion(joint, store, phantom, qtbot, viewer):
     table, truth = joint.view.joint.table, phantom.labels.labels
-    for row, region in enumerate(joint.joint.regions):
+    for row, region in enumerate(joint.acts.joint.regions):
         box = table.box(row)
         wanted = "AB" if region.kind == "other class" else "Intersection"
         box.setCurrentText(wanted)
@@ -549,6 +563,24 @@ def test_two_versions_chosen_by_hand(opened, qtbot, viewer):
     settled(opened, qtbot)
     assert opened.view.is_at(opened.view.joint)
     assert "Reader AB (1)" in names(viewer)
+
+
+def test_long_names_need_no_scrolling_sideways(make_widget, viewer, store, phantom, qtbot):
+    labels = phantom.labels.labels.copy()
+    labels[a_healthy_spot(labels)] = GGO
+    start = store.history("case_0001")[0]
+    store.save_version(
+        "case_0001", labels, author="Professor Maximiliane von Hohenberg-Lichtenstein",
+        kind=Kind.CORRECTION, parent=start.id, reviewed=range(40),
+    )  # fmt: skip
+    widget = make_widget()
+    desk_of(viewer).store = store.folder
+    for page in (widget.view.queue, widget.view.case, widget.view.joint):
+        settled(widget, qtbot)
+        assert widget.view.is_at(page)
+        assert page.minimumSizeHint().width() <= 350
+        widget.view.primary.click()
+    assert widget.view.joint.table.horizontalHeaderItem(2).text() == "Professor M…"
 
 
 def test_a_fork_waits_for_its_own_readers_too(
@@ -625,7 +657,7 @@ def test_a_store_that_may_only_be_read(widget, store, errors, qtbot, monkeypatch
 
 def test_retired_it_holds_nothing(opened, viewer, qtbot):
     opened.retire()
-    assert not any(str(key) in ("O", "8", "9") for key in viewer.keymap)
+    assert not any(str(key) in ("0", "8", "9") for key in viewer.keymap)
     assert "Changes" not in names(viewer)
     desk_of(viewer).touched.emit()
     desk_of(viewer).store = None

@@ -184,6 +184,12 @@ class Readers:
         self._here.contour = 1
         self._marked: NDArray[np.int64] = np.zeros(0, np.int64)
 
+    def show(self, shown: bool) -> None:
+        """See all of it, or the case's own layers."""
+        for layer in self._shelf.layers.values():
+            layer.visible = shown
+        self._shelf.hide_own(shown)
+
     def show_outlines(self, shown: bool) -> None:
         """See the readers' outlines, or only what is joined."""
         for name, layer in self._shelf.layers.items():

@@ -22,6 +22,7 @@ _SHORT = {
     Label.IGNORE: "Ignored",
     Label.BACKGROUND: "No lung",
 }
+_LONGEST = 12
 _CLASSES = {
     "lung": "Lungs",
     "infection": "All lesions",
@@ -143,9 +144,15 @@ def ml_of(region: Region) -> str:
 
 def readers_of(first: LabelVersion, second: LabelVersion) -> tuple[str, str]:
     """What to call two readers; by their versions too if they are one person."""
-    if first.author != second.author:
-        return first.author, second.author
-    return f"{first.author} ({first.number})", f"{second.author} ({second.number})"
+    one, other = shortened(first.author), shortened(second.author)
+    if one != other:
+        return one, other
+    return f"{one} ({first.number})", f"{other} ({second.number})"
+
+
+def shortened(name: str) -> str:
+    """A name that fits into a narrow column."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1].rstrip()}…"
 
 
 def entries_of(region: Region, names: tuple[str, str]) -> tuple[tuple[str, Rule], ...]:

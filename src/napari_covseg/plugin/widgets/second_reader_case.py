@@ -15,6 +15,7 @@ from napari_covseg.plugin.review_texts import (
     facts_of,
     ml_of,
     said_of,
+    shortened,
     started_from,
     title_of,
     version_text,
@@ -22,7 +23,7 @@ from napari_covseg.plugin.review_texts import (
 )
 from napari_covseg.plugin.reviewing import Opened, Verdict
 from napari_covseg.plugin.viewing import viewing_of
-from napari_covseg.plugin.widgets.second_reader_view import BEFORE_KEY, NEXT_KEY, PREVIOUS_KEY
+from napari_covseg.plugin.widgets.second_reader_keys import BEFORE_KEY
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -44,7 +45,6 @@ class CaseReview:
         self.opened: Opened | None = None
         self.turns: Turns | None = None
         self._regions: list[Region] = []
-        self._bound: list[str] = []
         page.before.toggled.connect(self.show_before)
         page.outlines.toggled.connect(self._show_outlines)
         page.table.chosen.connect(self.go_to_change)
@@ -70,7 +70,7 @@ class CaseReview:
         is_flagged = opened.loaded.record.state is State.FLAGGED
         page.flag.setText("Take the flag away" if is_flagged else "Flag")
         page.accept.setVisible(bool(opened.beside))
-        page.accept.setText(f"Accept only {opened.version.author}'s version")
+        page.accept.setText(f"Accept only {shortened(opened.version.author)}'s version")
         page.changes.setVisible(basis is not None)
         page.outlines.setChecked(True)
         self._regions = []
@@ -159,7 +159,6 @@ class CaseReview:
                 if region.kind is not Difference.LUNGS:
                     at = opened.basis.changes.voxels(region.number)
                     changed[np.unique(at // plane)] = True
-        self._marks = reviewed, changed
         self.page.bar.show_slices(reviewed, changed)
         self.page.bar_text.setText(
             f"{int(reviewed.sum())} of {depth} slices reviewed, {int(changed.sum())} with changes"
@@ -175,31 +174,6 @@ class CaseReview:
         if ct is not None and viewer.dims.ndim == 3:
             here = round(float((viewer.dims.point[0] - ct.translate[0]) / ct.scale[0]))
             self.page.bar.show_here(min(max(here, 0), ct.data.shape[0] - 1))
-
-    # Keys
-
-    def bind_keys(self) -> None:
-        """Bind the keys in the viewer."""
-        self.unbind_keys()
-        acts = {
-            BEFORE_KEY: lambda: self.show_before(not self.page.before.isChecked()),
-            PREVIOUS_KEY: lambda: self.step(-1),
-            NEXT_KEY: lambda: self.step(1),
-        }
-        for key, act in acts.items():
-
-            def pressed(_viewer: Any, act: Any = act) -> None:
-                if self.turns is not None:
-                    act()
-
-            self.viewing.viewer.bind_key(key, pressed, overwrite=True)
-            self._bound.append(key)
-
-    def unbind_keys(self) -> None:
-        """Give the keys back."""
-        for key in self._bound:
-            self.viewing.viewer.bind_key(key, None)
-        self._bound = []
 
     # The verdict
 

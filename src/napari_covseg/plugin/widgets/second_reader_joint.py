@@ -213,6 +213,19 @@ class JointReview:
         self.layers.point_out(self.both.readings.comparison.voxels(region.number))
         self.viewing.go_to_slice(region.slice_index)
 
+    def step(self, by: int) -> None:
+        """Go to the next difference, or the one before; round again at the end."""
+        if self.regions:
+            row = (self.page.table.currentRow() + by) % len(self.regions)
+            self.page.table.go_to(row)
+            self.go_to(row)
+
+    def show(self, shown: bool) -> None:
+        """See both readers, or the case's own layers while another tab is in front."""
+        if self.layers is not None:
+            self.layers.show(shown)
+            self.layers.show_outlines(shown and self.page.outlines.isChecked())
+
     def _show_outlines(self, shown: bool) -> None:
         if self.layers is not None:
             self.layers.show_outlines(shown)

@@ -48,6 +48,7 @@ class JointPage(QWidget):
         self.title.setStyleSheet("QLabel { font-weight: 600; font-size: 14px; }")
         self.legend = QLabel("")
         self.legend.setStyleSheet(_LEGEND)
+        self.legend.setWordWrap(True)
         self.outlines = QCheckBox("Outlines")
         self.outlines.setChecked(True)
         self.outlines.setToolTip("The readers' outlines over what is joined")
@@ -68,9 +69,6 @@ class JointPage(QWidget):
         self._build()
 
     def _build(self) -> None:
-        top = QHBoxLayout()
-        top.addWidget(self.legend, 1)
-        top.addWidget(self.outlines)
         everything = QGridLayout()
         everything.setSpacing(4)
         for place, button in enumerate(self.all.values()):
@@ -82,9 +80,12 @@ class JointPage(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         column.addWidget(self.title)
-        column.addLayout(top)
+        column.addWidget(self.legend)
         column.addWidget(self.figures)
-        column.addWidget(QLabel("All lesions in which they differ:"))
+        row = QHBoxLayout()
+        row.addWidget(QLabel("All lesions in which they differ:"), 1)
+        row.addWidget(self.outlines)
+        column.addLayout(row)
         column.addLayout(everything)
         for part in (self.table, self.stands, self.note, self.comment, self.whole):
             column.addWidget(part)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 _ROW = 24
+_CHOICE = 122
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,6 @@ class RowsTable(QTableWidget):
         items = [self.item(row, index) for index in range(self.columnCount())]
         return ["" if item is None else item.text() for item in items]
 
-    def tint(self, row: int, index: int, colour: str) -> None:
-        """Write a cell in a colour."""
-        self.item(row, index).setForeground(QColor(colour))
-
     def go_to(self, row: int) -> None:
         """Select a row without telling that it was chosen."""
         self.blockSignals(True)
@@ -125,11 +121,22 @@ class ChoiceTable(RowsTable):
 
     taken = Signal(int, int)
 
+    def __init__(
+        self, columns: Sequence[Column], rows: tuple[int, int], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(columns, rows, parent)
+        header, last = self.horizontalHeader(), len(columns) - 1
+        header.setSectionResizeMode(last, QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(last, _CHOICE)
+
     def show_choices(self, entries: Sequence[Sequence[str]], chosen: Sequence[int]) -> None:
         """Put a box with these entries into the last column of every row."""
         last = self.columnCount() - 1
         for row, (texts, index) in enumerate(zip(entries, chosen, strict=True)):
             box = _Box(self)
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
             box.addItems(list(texts))
             box.setCurrentIndex(index)
             box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)

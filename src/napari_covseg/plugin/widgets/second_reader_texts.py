@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_covseg.cases.records import Decision
+from napari_covseg.plugin.review_texts import shortened
 from napari_covseg.plugin.reviewing import Decided, Listed, Opened, Shown
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def row_of(listed: Listed) -> list[str]:
     version = listed.version
     return [
         listed.record.name,
-        listed.readers,
+        " / ".join(map(shortened, listed.readers.split(" / "))),
         f"{version.edited_voxels:,}".replace(",", " "),
         f"{version.minutes:.0f}" if version.minutes >= 0.5 else "",
         f"{version.created:%d %b}",
@@ -59,7 +60,7 @@ def primary_text(
     if not queue:
         return "Review next"
     first = queue[0]
-    by = " and ".join(first.readers.split(" / "))
+    by = " and ".join(map(shortened, first.readers.split(" / ")))
     return f"Review next: {first.record.name} by {by}"
 
 
@@ -67,7 +68,7 @@ def _accept_text(opened: Opened, own: bool) -> str:
     case, version = opened.version.case, opened.version
     if opened.beside:
         pair = sorted((version, opened.beside[-1]), key=lambda one: one.number)
-        return f"Compare {pair[0].author} and {pair[1].author}"
+        return f"Compare {shortened(pair[0].author)} and {shortened(pair[1].author)}"
     count = len(version.reviewed)
     depth = opened.loaded.record.geometry.shape[0]
     slices = "all slices" if count == depth else f"{count} of {depth} slices"

@@ -21,9 +21,9 @@ from napari_covseg.plugin.reviewing import Shown
 from napari_covseg.plugin.widgets.pieces import Folded, paragraph, primary_button, scrolled
 from napari_covseg.plugin.widgets.review_bar import ReviewBar
 from napari_covseg.plugin.widgets.second_reader_joint_view import JointPage
+from napari_covseg.plugin.widgets.second_reader_keys import BEFORE_KEY, NEXT_KEY, PREVIOUS_KEY
 from napari_covseg.plugin.widgets.second_reader_tables import Column, RowsTable
 
-BEFORE_KEY, PREVIOUS_KEY, NEXT_KEY = "O", "8", "9"
 ON_BLACK = "QLabel { background: #14181d; color: #dfe4ea; border-radius: 3px; padding: 3px 6px; }"
 _CASES = (
     Column("Case", "The case; a double click opens it", grows=True),
