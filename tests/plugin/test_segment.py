@@ -408,3 +408,30 @@ def test_percent_has_one_decimal_and_a_dash_without_lung():
 )
 def test_durations_are_as_exact_as_they_are_known(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_live_model_of_the_store_in_use_is_offered_and_followed(widget, qtbot, tmp_path):
+    from toy_stores import untrained
+
+    from napari_covseg.cases.store import CaseStore
+    from napari_covseg.workflows.models import add_model, promote_model
+
+    box, store = widget.view.form["model"], CaseStore.create(tmp_path / "ward", author="RA")
+
+    def offered() -> dict[str, str]:
+        qtbot.waitUntil(lambda: not widget.jobs_running())
+        return {box.native.itemText(i): box.choices[i] for i in range(box.native.count())}
+
+    widget.desk.store = store.folder
+    assert "live model of ward" not in offered()
+    model = add_model(store, str(untrained(tmp_path / "base")), author="RA")
+    promote_model(store, model, by="RA", why="to start with")
+    widget.desk.touched.emit()
+    folder = offered()["live model of ward"]
+    assert folder == str(store.model_folder(model.sha256))
+    box.value = folder
+    assert widget.view.form.settings.model == folder
+    store.rollback(by="RA", why="back")
+    widget.desk.touched.emit()
+    assert "live model of ward" not in offered()
+    assert widget.view.form.settings.model == "covseg-default"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -110,7 +110,7 @@ def model_lines(store: CaseStore) -> tuple[ModelLine, ...]:
                 one.sha256,
                 one.name,
                 live is not None and live.sha256 == one.sha256,
-                names.get(one.parent or "", (one.parent or "")[:8] and SHIPPED),
+                _parent_name(one.parent, names),
                 one.created,
                 _dice(store, one.sha256),
                 None if decision is None else decision.promote,
@@ -122,6 +122,23 @@ def model_lines(store: CaseStore) -> tuple[ModelLine, ...]:
     back = _last_of(promotions, None)
     found.append(ModelLine(None, "shipped", live is None, "", None, dice, None, 0, back))
     return tuple(found)
+
+
+def live_source_steps(store: Path) -> Steps[str | None]:
+    """The folder of a store's live model; None if that is the package's. Runs in a thread.
+
+    Raises
+    ------
+    InputError
+        If the folder is gone or no case store of this version.
+    """
+    from napari_covseg.cases.store import CaseStore
+    from napari_covseg.workflows.store_models import model_source
+
+    yield Progress(0, 1, "reading the case store")
+    opened = CaseStore.open(store)
+    live = opened.live_model()
+    return None if live is None else model_source(opened, live.sha256)
 
 
 def last_verdict(store: CaseStore, models: Iterable[ModelLine]) -> Verdict | None:
@@ -254,6 +271,14 @@ def _decided(store: CaseStore) -> list[Event]:
 def _last_of(promotions: Iterable[Promotion], sha256: str | None) -> Promotion | None:
     found = [one for one in promotions if one.model == sha256]
     return found[-1] if found else None
+
+
+def _parent_name(parent: str | None, names: Mapping[str, str]) -> str:
+    from napari_covseg.models.zoo import shipped_sha256
+
+    if parent is None:
+        return ""
+    return SHIPPED if parent == shipped_sha256() else names.get(parent, parent[:8])
 
 
 def _dice(store: CaseStore, sha256: str | None) -> float:

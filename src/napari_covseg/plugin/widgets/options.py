@@ -26,6 +26,8 @@ class SettingsForm(Container):
 
     def __init__(self, settings: SegmentSettings, models: Sequence[str]) -> None:
         self._model = settings.model
+        self._live: str | None = None
+        self._live_text = ""
         self._offered: dict[str, tuple[str, ...]] = {
             "model": _with(settings.model, (*models, CHOOSE)),
             "device": _with(settings.device, ("auto", "cpu")),
@@ -41,7 +43,7 @@ class SettingsForm(Container):
         return ComboBox(
             name=field.name,
             label=_TITLES[field.name],
-            choices=lambda _box: [(_text(c), c) for c in self._offered[field.name]],
+            choices=lambda _box: [(self._text(c), c) for c in self._offered[field.name]],
             tooltip=field.metadata["help"],
         )
 
@@ -70,6 +72,32 @@ class SettingsForm(Container):
         self._offered[name] = _with(self[name].value, choices)
         self[name].reset_choices()
 
+    def offer_live(self, source: str | None, store: str) -> None:
+        """Offer the live model of a case store; if the last one was chosen, the new one is.
+
+        Parameters
+        ----------
+        source
+            Folder of the model; None where the live one is that of the package.
+        store
+            The store's name.
+        """
+        before, chosen = self._live, self.settings.model
+        self._live, self._live_text = source, f"live model of {store}"
+        models = [one for one in self._offered["model"] if one not in (before, source, CHOOSE)]
+        if before is not None and chosen == before:
+            chosen = source or models[0]
+        known = models if source is None else (source, *models)
+        self._offered["model"] = (*_with(chosen, known), CHOOSE)
+        self["model"].reset_choices()
+        self["model"].value = chosen
+
+    def _text(self, choice: str) -> str:
+        """A folder goes by its name: the path would not fit."""
+        if choice == self._live:
+            return self._live_text
+        return _TEXTS.get(choice) or Path(choice).name or choice
+
     def _on_model(self, model: str) -> None:
         if model != CHOOSE:
             self._model = model
@@ -77,8 +105,3 @@ class SettingsForm(Container):
 
 def _with(chosen: str, choices: Sequence[str]) -> tuple[str, ...]:
     return tuple(choices) if chosen in choices else (chosen, *choices)
-
-
-def _text(choice: str) -> str:
-    """A folder goes by its name: the path would not fit."""
-    return _TEXTS.get(choice) or Path(choice).name or choice

@@ -20,8 +20,10 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, Q
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress
 from napari_covseg.plugin import preferences
+from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.expected_time import duration, expected_seconds, learn
 from napari_covseg.plugin.layers import Placement, is_ct, placement_of, volume_of
+from napari_covseg.plugin.model_list import live_source_steps
 from napari_covseg.plugin.session import (
     Case,
     Segmented,
@@ -50,11 +52,12 @@ class SegmentWidget(QWidget):
         super().__init__(parent)
         self.viewing = viewing_of(napari_viewer)
         self.session = session_of(napari_viewer)
+        self.desk = desk_of(napari_viewer)
         self.ct = ComboBox(name="ct", label="CT", choices=self._cts, tooltip="The CT to segment")
         settings = preferences.load_settings()
         self.view = SegmentView(napari_viewer, self.ct, settings)
         self._runner, self._measurer = Runner(), Runner()
-        self._saver = Runner()
+        self._saver, self._reader = Runner(), Runner()
         self._retired = False
         self._device: Device | None = None
         self._requested = ""
@@ -67,6 +70,7 @@ class SegmentWidget(QWidget):
         layout.addWidget(self.view)
         self._connect(napari_viewer)
         self._refresh()
+        self._on_store()
 
     @property
     def viewer(self) -> Viewer:
@@ -85,6 +89,8 @@ class SegmentWidget(QWidget):
         self._remeasure.timeout.connect(self._measure_again)
         self.ct.changed.connect(self._refresh)
         self.session.changed.connect(self._on_session)
+        self.desk.store_changed.connect(self._on_store)
+        self.desk.touched.connect(self._on_store)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
         self.viewing.changed.connect(self._show_view_state)
@@ -105,7 +111,7 @@ class SegmentWidget(QWidget):
     def retire(self, *_: Any) -> None:
         """Stop everything; from now on nothing here may touch a Qt object."""
         self._retired = True
-        for runner in (self._runner, self._measurer, self._saver):
+        for runner in (self._runner, self._measurer, self._saver, self._reader):
             runner.abandon()
         self.view.device.stop()
         self.view.empty.stop()
@@ -245,7 +251,7 @@ class SegmentWidget(QWidget):
 
     def jobs_running(self) -> bool:
         """Whether anything is being computed, measured or saved."""
-        runners = (self._runner, self._measurer, self._saver)
+        runners = (self._runner, self._measurer, self._saver, self._reader)
         return any(runner.busy for runner in runners)
 
     # What the viewer and the session tell
@@ -268,6 +274,25 @@ class SegmentWidget(QWidget):
         if case is not None and case.stale:
             self._remeasure.start()
         self._refresh()
+
+    def _on_store(self) -> None:
+        """Offer the live model of the store in use."""
+        store = self.desk.store
+        if self._retired:
+            return
+        if store is None:
+            self._reader.abandon()
+            self.view.form.offer_live(None, "")
+            return
+        self._reader.start(
+            partial(live_source_steps, store),
+            Callbacks(
+                progress=lambda step: None,
+                result=lambda source: self.view.form.offer_live(source, store.name),
+                error=lambda error: self.view.form.offer_live(None, ""),
+                cancelled=lambda: None,
+            ),
+        )
 
     def _measure_again(self) -> None:
         case = self.session.case_of(self.ct.value)
