@@ -127,7 +127,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(
 ) -> None:
     # the image takes 9 kB: with 100 bytes not even its header fits
     cache = tmp_path / "cache"
-    with _largest_file(size), pytest.raises(ResourceError, match="the disk is full"):
+    told = r"^\S+: the cache cannot be written \(the disk is full\); make room"
+    with _largest_file(size), pytest.raises(ResourceError, match=told):
         _load(dataset, cache)
     assert list(cache.iterdir()) == []
     assert _load(dataset, cache).image.shape == (7, 25, 25)

@@ -1,5 +1,7 @@
 import json
 import os
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,12 @@ from toy_stores import SETTINGS, accept, add_patient, poisoned, toy_store, untra
 from napari_covseg.cases.gate import GateRule, Way
 from napari_covseg.cases.held_out import Role, roles_of
 from napari_covseg.cases.store import CaseStore
-from napari_covseg.domain.errors import CovsegError, InputError, UsageError
+from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.models.zoo import load
 from napari_covseg.training.outcome import TrainingProgress
 from napari_covseg.workflows import retrain as module
+from napari_covseg.workflows import retrain_plan as plan_module
 from napari_covseg.workflows.models import (
     add_model,
     compare_models,
@@ -184,6 +187,54 @@ def test_what_fails_leaves_the_live_model(tmp_path: Path, monkeypatch: pytest.Mo
     assert done.promoted
     assert (len(store.models()), len(store.events(kind=module.DECIDED))) == (2, 1)
     assert done.model == store.models()[-1].sha256
+
+
+def test_a_full_disk_is_told_and_can_be_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = toy_store(tmp_path / "store", 2)
+    base = with_base(store, tmp_path / "base")
+
+    class FullDisk:
+        OperationalError = sqlite3.OperationalError
+
+        def connect(self, *_: object, **__: object) -> "FullDisk":
+            return self
+
+        def execute(self, command: str) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(plan_module, "sqlite3", FullDisk())
+    with pytest.raises(ResourceError, match=r"^store: the disk is full; nothing was changed$"):
+        run_to_end(retrain(request(store)))
+    monkeypatch.undo()
+    shutil.rmtree(store.folder / "retraining")
+    (store.folder / "retraining").write_text("in the way")
+    with pytest.raises(ResourceError, match=r"^store: may not be written to \(File exists\)$"):
+        run_to_end(retrain(request(store)))
+    (store.folder / "retraining").unlink()
+    assert store.runs() == []
+
+    def told(reason: str) -> str:
+        def fail(*_: object) -> None:
+            raise ResourceError(reason)
+
+        monkeypatch.setattr(module._Retraining, "to_end", fail)
+        with pytest.raises(ResourceError) as error:
+            run_to_end(retrain(request(store, discard=True)))
+        return str(error.value)
+
+    assert told("training.state: the disk is full; nothing was written") == (
+        "training.state: the disk is full; nothing was written. The live model is as it was; when "
+        "that is mended, go on with --resume"
+    )
+    memory = "the memory is too small; lower it: --set batch=1"
+    assert told(memory) == memory
+    assert store.live_model().sha256 == base
+    assert interrupted(store) == 2
 
 
 def test_what_cannot_be_retrained(tmp_path: Path) -> None:

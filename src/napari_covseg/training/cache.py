@@ -97,13 +97,20 @@ def write_entry(folder: Path, key: str, entry: Entry) -> Entry:
             for name in _ARRAYS:
                 with suppress(OSError):
                     _array_file(folder, key, name).unlink()
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
+        if isinstance(error, OSError | ResourceError):
+            # The name of the entry, a hash, says nothing to anybody.
+            reason = error.strerror if isinstance(error, OSError) else _reason(error)
             raise ResourceError(
-                f"{folder.name}: the cache cannot be written ({reason}); choose another folder"
+                f"{folder.name}: the cache cannot be written ({reason or error}); make room, or "
+                "choose another folder"
             ) from None
         raise
     return read_entry(folder, key) or entry
+
+
+def _reason(error: ResourceError) -> str:
+    """The middle of the line: after the file's name, before what to do."""
+    return str(error).partition(": ")[2].partition(";")[0]
 
 
 def _array_file(folder: Path, key: str, name: str) -> Path:

@@ -20,6 +20,7 @@ from napari_covseg import __version__
 from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
 from napari_covseg.cases.held_out import UNLABELLED_CASES
 from napari_covseg.cases.store import CaseStore
+from napari_covseg.domain.errors import ResourceError
 from napari_covseg.domain.progress import Progress, Steps, T
 from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.models.checkpoint import Model, read_checkpoint, write_checkpoint
@@ -73,7 +74,15 @@ def retrain(request: RetrainRequest) -> Steps[RetrainResult]:
     store = CaseStore.open(request.store)
     with alone(store):
         plan = find_or_make(store, request)
-        return (yield from _Retraining(store, plan, begun).to_end())
+        try:
+            return (yield from _Retraining(store, plan, begun).to_end())
+        except ResourceError as error:
+            if "--" in str(error):
+                # It says what to do.
+                raise
+            raise ResourceError(
+                f"{error}. The live model is as it was; when that is mended, go on with --resume"
+            ) from None
 
 
 def start_retraining(request: RetrainRequest) -> Handle[RetrainResult]:

@@ -24,7 +24,6 @@ from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.models.device import choose_device
 from napari_covseg.models.zoo import load
 from napari_covseg.training.schedules import Preset
-from napari_covseg.training.state import make_folder
 from napari_covseg.workflows.fine_tuning import fine_tuning
 from napari_covseg.workflows.retrain_data import (
     check_others,
@@ -151,9 +150,11 @@ def alone(store: CaseStore) -> Iterator[None]:
     ResourceError
         If the store may not be written to.
     """
-    folder = store.folder / FOLDER
-    make_folder(folder)
-    name = store.folder.name
+    folder, name = store.folder / FOLDER, store.folder.name
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"{name}: may not be written to ({error.strerror})") from None
     # SQLite's lock goes with the process, on every system.
     with closing(sqlite3.connect(folder / "lock", timeout=0.1, isolation_level=None)) as lock:
         try:
@@ -163,6 +164,8 @@ def alone(store: CaseStore) -> Iterator[None]:
                 raise UsageError(
                     f"{name}: another retraining of this store is under way; wait for it"
                 ) from None
+            if "full" in str(error):
+                raise ResourceError(f"{name}: the disk is full; nothing was changed") from None
             raise ResourceError(f"{name}: may not be written to ({error})") from None
         yield
 
