@@ -101,9 +101,9 @@ def draw(arms: dict[str, dict[int, Rounds]], path: Path) -> None:
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)
     titles = (
-        "New domain: Dice of infection, live model",
-        "Old domain: Dice of infection, model just trained",
-        "New domain: voxels to correct in a slice, live model",
+        "New domain: Dice of infection\nlive model",
+        "Old domain: Dice of infection\nmodel just trained",
+        "New domain: voxels to correct in a slice\nlive model",
     )
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title, fontsize=9)
