@@ -258,13 +258,17 @@ def _rows(change: Change) -> Iterator[dict[str, Any]]:
             for state, amount in one.states.items():
                 yield {**place, "figure": state, "value": amount.ml, "unit": "ml"}
                 yield {**place, "figure": state, "value": amount.percent, "unit": "%"}
-    for number, one in enumerate(change.lesions.listed, start=1):
-        place = {"group": "lesion", "name": str(number), "note": f"{one.kind} {one.trend}".strip()}
+    for number, lesion in enumerate(change.lesions.listed, start=1):
+        place = {
+            "group": "lesion",
+            "name": str(number),
+            "note": f"{lesion.kind} {lesion.trend}".strip(),
+        }
         for figure, unit in (
             *(("prior_ml", "ml"), ("current_ml", "ml"), ("change_ml", "ml")),
             ("change_percent", "%"),
         ):
-            yield {**place, "figure": figure, "value": getattr(one, figure), "unit": unit}
+            yield {**place, "figure": figure, "value": getattr(lesion, figure), "unit": unit}
 
 
 def _page(compared: ComparedScans, current: tuple[CTVolume, LabelMap], prior_ct: CTVolume) -> str:
