@@ -1,6 +1,7 @@
 """The Retrain widget in a real viewer, with a tiny network in a process of its own."""
 
 import math
+from functools import partial
 
 import pytest
 from toy_stores import SETTINGS, accept, add_patient, poisoned, toy_store, untrained
@@ -16,6 +17,13 @@ from napari_covseg.plugin.widgets.retrain_reason import ReasonDialog
 from napari_covseg.workflows.models import add_model, promote_model
 
 LONG = " ".join(SETTINGS).replace("epochs=10", "epochs=100000")
+
+
+@pytest.fixture
+def qtbot(qtbot):
+    """More patient still: a process of its own first loads torch, on a busy machine in a minute."""
+    qtbot.waitUntil = partial(qtbot.waitUntil, timeout=300_000)
+    return qtbot
 
 
 @pytest.fixture
@@ -167,7 +175,7 @@ def test_a_killed_one_leaves_the_live_model_and_is_offered_again(
     assert not view.unfinished.isHidden()
 
     view.unfinished.resume.click()
-    qtbot.waitUntil(lambda: view.curves.curves.trainings[-1].loss[-1][0] > 0)
+    qtbot.waitUntil(lambda: view.running.step.text().startswith("Epoch "))
     child = widget.retraining.handle
     widget.close()
     qtbot.waitUntil(lambda: not child.running)

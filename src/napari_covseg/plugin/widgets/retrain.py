@@ -52,7 +52,7 @@ class RetrainWidget(QWidget):
         self._runner, self._reader, self._cleaner = Runner(), Runner(), Runner()
         self._device: Device | None = None
         self._requested = ""
-        self._retired = self._stale = self._giving_up = False
+        self._retired = self._giving_up = self._pausing = False
         self._begun, self._expected = 0.0, 0.0
         self.acts = ModelActs(
             self, self.view, lambda: self.desk.store, self._on_store_touched, self._tell
@@ -83,8 +83,7 @@ class RetrainWidget(QWidget):
         super().showEvent(event)
         if not self._requested:
             self._look_for_device()
-        if self.overview is None or self._stale:
-            self.look()
+        self.look()
 
     def closeEvent(self, event: Any) -> None:
         """A training under way saves its state and ends; it can be resumed."""
@@ -142,8 +141,7 @@ class RetrainWidget(QWidget):
             self._reader.abandon()
             self.view.show_nothing()
             return
-        self._stale = not self.isVisible()
-        if self._stale:
+        if not self.isVisible():
             return
         own = self.retraining is not None
         callbacks = Callbacks(lambda step: None, self._on_read, self._on_unreadable, lambda: None)
@@ -166,7 +164,14 @@ class RetrainWidget(QWidget):
             view.verdict.show_verdict(overview.verdict)
         if self.retraining is None:
             view.unfinished.show_run(overview.unfinished)
+            self._say_paused(overview)
         self._show_run()
+
+    def _say_paused(self, overview: Overview) -> None:
+        if self._pausing:
+            kept = "Paused: the state is saved, the device is free."
+            self.view.state.setText(kept if overview.unfinished else "Stopped before it began.")
+        self._pausing = False
 
     def _on_unreadable(self, error: Exception) -> None:
         self.overview = None
@@ -237,7 +242,8 @@ class RetrainWidget(QWidget):
     def _run(self, request: RetrainRequest) -> None:
         self.retraining = retraining = Retraining(request)
         self._giving_up = False
-        self._begun, self._expected = time.monotonic(), self._foreseen()
+        self._begun = time.monotonic()
+        self._expected = 0.0 if request.resume else self._foreseen()
         if not request.resume:
             self.view.curves.restart()
         self.view.verdict.show_verdict(None)
@@ -308,7 +314,7 @@ class RetrainWidget(QWidget):
 
     def _on_error(self, error: Exception) -> None:
         self._end()
-        self.view.state.setText(f"{error} The live model is as it was.")
+        self.view.state.setText(f"{error}. The live model is as it was.")
         self._tell(error)
         self.look()
 
@@ -317,7 +323,7 @@ class RetrainWidget(QWidget):
         if self._giving_up:
             self._clear_up()
             return
-        self.view.state.setText("Paused: the state is saved, the device is free.")
+        self._pausing = True
         self.look()
 
     def _end(self) -> Retraining:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
+    QWidget,
 )
 
 from napari_covseg.plugin.widgets.pieces import paragraph
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from napari_covseg.cases.gate import GateDecision, GateRow
     from napari_covseg.plugin.model_list import Verdict
 
-GOOD, BAD = "#2f9e5f", "#d9822b"  # with a sign and words: colour alone says nothing
+# On dark, on light; with a sign and words, as colour alone says nothing.
+GOOD, BAD = ("#3fb873", "#1b7a44"), ("#f09a3e", "#a8540a")
 COLUMNS = ("", "Old", "New", "Diff.", "95 %", "Must be", "n")
+_INTERVAL = COLUMNS.index("95 %")
 _TIPS = (
     "",
     "The model that was live",
@@ -38,6 +41,8 @@ _TIPS = (
 _TITLES = {"overall": "Overall", "lung": "Lung", "infection": "Infection"}
 _TITLES |= {"ggo": "GGO", "consolidation": "Consol."}
 _SECTIONS = {"dice": "Dice", "volume_error_ml": "Volume error, ml"}
+
+_TIGHT = "QTableView::item { padding: 0 1px; } QHeaderView::section { padding: 2px; }"
 
 
 class RetrainVerdict(QFrame):
@@ -52,11 +57,20 @@ class RetrainVerdict(QFrame):
         self.promote = QPushButton("Promote all the same…")
         self.promote.setToolTip("Make the new model live; your reason is kept with it")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 6, 6, 6)
+        layout.setContentsMargins(6, 6, 0, 6)
         layout.setSpacing(4)
         for part in (self.title, self.reason, self.table, self.certainty, self.promote):
             layout.addWidget(part)
         self.verdict: Verdict | None = None
+        self._shown_on = ""
+        self._restyle = QTimer(self, singleShot=True, interval=0)
+        self._restyle.timeout.connect(lambda: self.show_verdict(self.verdict))
+
+    def changeEvent(self, event: Any) -> None:
+        """Another theme has other colours; not within the event, which styling sends again."""
+        super().changeEvent(event)
+        if self.verdict is not None and tone(self, GOOD) != self._shown_on:
+            self._restyle.start()
 
     def show_verdict(self, verdict: Verdict | None) -> None:
         """Fill in a verdict; None hides it."""
@@ -64,9 +78,10 @@ class RetrainVerdict(QFrame):
         self.setVisible(verdict is not None)
         if verdict is None:
             return
-        decision = verdict.decision
+        decision, self._shown_on = verdict.decision, tone(self, GOOD)
         good = decision.promote or (verdict.new.live and not verdict.asked)
-        colour, sign = (GOOD, "✓") if good else (BAD, "✕")
+        colours, sign = (GOOD, "✓") if good else (BAD, "✕")
+        colour = tone(self, colours)
         self.setStyleSheet(f"QFrame#verdict {{ border-left: 4px solid {colour}; }}")
         self.title.setText(
             f'<span style="color: {colour}; font-size: large;">{sign}</span> <b>{verdict.title}</b>'
@@ -92,18 +107,19 @@ class GateTable(QTableWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setShowGrid(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideNone)
         self.setStyleSheet(
-            "QTableView::item { padding: 0 2px; } QHeaderView::section { padding: 2px; }"
+            "QTableView::item { padding: 0 1px; } QHeaderView::section { padding: 2px; }"
         )
         font = self.font()
-        font.setPointSizeF(max(6.5, font.pointSizeF() - 1.5))
+        font.setPointSizeF(max(6.5, font.pointSizeF() - 2))
         self.setFont(font)
         header = self.horizontalHeader()
         header.setFont(font)
         header.setMinimumSectionSize(20)
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(4, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(_INTERVAL, QHeaderView.ResizeMode.Stretch)
         for column, tip in enumerate(_TIPS):
             self.horizontalHeaderItem(column).setToolTip(tip)
         self.verticalHeader().hide()
@@ -142,10 +158,10 @@ class GateTable(QTableWidget):
             if column:
                 item.setTextAlignment(right)
             if not row.passed:
-                item.setForeground(QColor(BAD))
+                item.setForeground(QColor(tone(self, BAD)))
             item.setToolTip(row.note or ("" if row.passed else "the interval reaches too far"))
             font = self.font()
-            font.setBold(row.name == "overall")
+            font.setBold(row.name == "overall" and column != _INTERVAL)
             item.setFont(font)
             self.setItem(place, column, item)
 
@@ -155,23 +171,26 @@ class GateTable(QTableWidget):
         self.setFixedHeight(header + rows + 2 * self.frameWidth() + 2)
 
 
+def tone(widget: QWidget, colours: tuple[str, str]) -> str:
+    """The colour of the two that can be read on the widget's ground."""
+    on_dark = widget.palette().windowText().color().lightness() > 127
+    return colours[0] if on_dark else colours[1]
+
+
 def cells(row: GateRow) -> tuple[str, ...]:
     """A row's texts in the order of `COLUMNS`."""
-    dice = row.figure == "dice"
-    digits = 3 if dice else 1
-    mark = "" if row.passed else "✕ "
-    title = mark + _TITLES[row.name]
+    shown = _dice if row.figure == "dice" else _ml
+    title = ("" if row.passed else "✕ ") + _TITLES[row.name]
     if not row.patients:
         return (title, "–", "–", "–", row.note, "", "0")
-    limit = f"> −{row.margin:.3g}" if dice else f"< +{row.margin:.3g}"
+    limit = f"> −{row.margin:.3g}" if row.figure == "dice" else f"< +{row.margin:.3g}"
+    interval = f"{shown(row.low, '+')}…{shown(row.high, '+')}" if math.isfinite(row.low) else "–"
     return (
         title,
-        f"{row.old:.{digits}f}",
-        f"{row.new:.{digits}f}",
-        _signed(row.difference, digits),
-        f"{_signed(row.low, digits)}…{_signed(row.high, digits)}"
-        if math.isfinite(row.low)
-        else "–",
+        shown(row.old),
+        shown(row.new),
+        shown(row.difference, "+"),
+        interval,
         "> 0" if row.name == "overall" else limit,
         str(row.patients),
     )
@@ -189,8 +208,13 @@ def _left(decision: GateDecision) -> str:
     return f"{cases}."
 
 
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
+def _dice(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f}".replace("-", "−")
+
+
+def _ml(value: float, sign: str = "") -> str:
+    """No decimals from 10 ml on, one below."""
+    return f"{value:{sign}.{0 if abs(value) >= 9.95 else 1}f}".replace("-", "−")
 
 
 def _capital(text: str) -> str:

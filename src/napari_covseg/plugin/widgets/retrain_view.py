@@ -66,7 +66,7 @@ class RetrainView(QWidget):
     def _build(self) -> None:
         inner = QWidget()
         column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 0, 4, 0)
+        column.setContentsMargins(0, 0, 2, 0)
         column.setSpacing(8)
         self._working = (self.material, self.certainty, self.models, self.log)
         for part in (self.empty, self.open_store, self.unfinished, self.material, self.certainty):
