@@ -9,7 +9,7 @@ from napari_covseg.io import write_volume
 from napari_covseg.plugin import demo
 from napari_covseg.plugin.layers import ct_layer
 from napari_covseg.plugin.widgets.segment import SegmentWidget
-from napari_covseg.plugin.workspace import open_workspace
+from napari_covseg.plugin.workspace import WIDGETS, open_workspace, show_widget
 
 
 def segment_widgets(viewer):
@@ -25,6 +25,23 @@ def test_the_command_docks_the_widgets_once(viewer):
     assert len(segment_widgets(viewer)) == 1
     (widget,) = segment_widgets(viewer)
     assert widget.session.viewer is viewer
+
+
+def test_every_tab_has_room_for_its_name(viewer):
+    from napari._app_model import get_app_model
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QDockWidget, QTabWidget
+
+    get_app_model()
+    open_workspace(viewer)
+    window = viewer.window._qt_window
+    titles = [dock.windowTitle() for dock in window.findChildren(QDockWidget)]
+    assert set(WIDGETS) <= set(titles)
+    right = Qt.DockWidgetArea.RightDockWidgetArea
+    assert window.tabPosition(right) == QTabWidget.TabPosition.East
+    show_widget(viewer, "Dataset")
+    again = [dock.windowTitle() for dock in window.findChildren(QDockWidget)]
+    assert sorted(again) == sorted(titles), "it was opened already"
 
 
 def test_napari_runs_the_command_from_its_menu(viewer):

@@ -32,22 +32,29 @@ def open_workspace(viewer: Viewer | None = None) -> None:
         viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=index > 0)[0]
         for index, name in enumerate(WIDGETS)
     ]
-    for dock in docks:
+    for dock, name in zip(docks, WIDGETS, strict=True):
+        # napari adds the plugin's name, and then no tab has room for its own.
+        dock.setWindowTitle(name)
         dock.show()
     docks[0].raise_()
-    _set_width(docks[0])
+    _arrange(docks[0])
 
 
 def show_widget(viewer: Viewer, name: str) -> None:
     """Bring one of this plugin's widgets to the front; it is opened if it is not yet."""
     dock, _ = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
+    dock.setWindowTitle(name)
     dock.show()
     dock.raise_()
 
 
-def _set_width(dock: object) -> None:
+def _arrange(dock: object) -> None:
+    """A width that all widgets are made for, and tabs at the side, where all names are readable."""
     from qtpy.QtCore import Qt
-    from qtpy.QtWidgets import QDockWidget, QMainWindow
+    from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabWidget
 
     if isinstance(dock, QDockWidget) and isinstance(dock.parent(), QMainWindow):
-        dock.parent().resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
+        window = dock.parent()
+        right = Qt.DockWidgetArea.RightDockWidgetArea
+        window.setTabPosition(right, QTabWidget.TabPosition.East)
+        window.resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
