@@ -34,7 +34,7 @@ class DatasetView(QWidget):
         self.running = Running()
         self.bar = StoreBar()
         self.trouble = paragraph()
-        self.trouble.setStyleSheet("color: #f0808c;")
+        self.trouble.setStyleSheet("color: #e0555f;")
         self.case = CasePanel()
         self.queue = Queue()
         self.add = QPushButton("Add scans…")
