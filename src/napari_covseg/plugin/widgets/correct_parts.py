@@ -35,7 +35,7 @@ from napari_covseg.plugin.widgets.pieces import Running
 
 LOWEST_HU, HIGHEST_HU = -1024, 1024
 _CHOICE = """
-QPushButton { text-align: left; padding: 5px 6px; }
+QPushButton { text-align: left; padding: 5px 2px; }
 QPushButton:checked { background: #2566c8; color: white; }
 """
 
