@@ -264,5 +264,6 @@ def legend_html(first: str, second: str, both: str, left_open: bool = False) -> 
     if left_open:
         parts.append((LABEL_COLOURS[Label.INFECTION], "■", "class open"))
     return " &nbsp; ".join(
-        f'<span style="color:{colour};">{sign}</span>&nbsp;{text}' for colour, sign, text in parts
+        f'<span style="color:{colour};">{sign}</span>&nbsp;{text.replace(" ", "&nbsp;")}'
+        for colour, sign, text in parts
     )
