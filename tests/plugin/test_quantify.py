@@ -15,12 +15,13 @@ from napari_covseg.plugin import autosave
 from napari_covseg.plugin import findings as findings_module
 from napari_covseg.plugin.layers import ct_layer, label_layers
 from napari_covseg.plugin.planes import CORONAL
-from napari_covseg.plugin.quantify_texts import copied_text, ml_text, number_text
+from napari_covseg.plugin.quantify_texts import copied_text, live_cells, ml_text, number_text
 from napari_covseg.plugin.reading import reading_of
 from napari_covseg.plugin.widgets import quantify as module
 from napari_covseg.plugin.widgets.correct import CorrectWidget
 from napari_covseg.plugin.widgets.quantify import QuantifyWidget
 from napari_covseg.quantify.case import quantify
+from napari_covseg.quantify.volumes import measure
 
 NAMES = "left upper=1,left lower=2,right upper=3,right middle=4,right lower=5"
 
@@ -186,6 +187,16 @@ def test_volumes_by_side_are_live_beside_correct(viewer, phantom, qtbot):
     assert not widget._measurer.busy
 
 
+def test_no_ml_of_an_assumed_voxel_while_painting(truth, phantom):
+    side = measure(phantom.labels).left
+    cells = live_cells(side, ml_known=True)
+    assert cells[0] == ml_text(truth.parts["left"].lung_ml)
+    assert cells[6] == number_text(truth.parts["left"].lesions.percent, 1)
+    unknown = live_cells(side, ml_known=False)
+    assert [unknown[at] for at in (0, 1, 3, 5)] == ["–"] * 4
+    assert unknown[6] == cells[6]
+
+
 def test_painting_while_it_measures_measures_again(widget, qtbot):
     lesions = widget.source.lesions
     widget.measure()
@@ -223,7 +234,7 @@ def test_lobes_from_a_file_take_the_place_of_the_approximation(widget, phantom, 
     ):
         lobes[start:stop][lungs[start:stop] == Label.RIGHT_LUNG] = lobe
     path = write_labels(LabelMap(lobes, phantom.labels.geometry), tmp_path / "lobes.nii.gz")
-    widget.read_lobes(path, NAMES)
+    widget.files.read_lobes(path, NAMES)
     qtbot.waitUntil(lambda: widget.result is not None and widget.result.lobes_from == "map")
     severity = widget.view.severity
     assert severity.lobes_from.text() == "Lobes: from the lobe map."
@@ -238,7 +249,7 @@ def test_lobes_that_do_not_fit_are_refused(widget, phantom, tmp_path, qtbot, err
 
     small = Geometry.from_spacing((5, 6, 7), (1.0, 1.0, 1.0))
     path = write_labels(LabelMap(np.ones((5, 6, 7), np.uint8), small), tmp_path / "x.nii.gz")
-    widget.read_lobes(path, NAMES)
+    widget.files.read_lobes(path, NAMES)
     qtbot.waitUntil(lambda: not widget.jobs_running())
     assert any("another grid" in text for text in errors("error"))
     assert widget.result.lobes_from == "approximate"
@@ -273,12 +284,12 @@ def test_copy_and_save(widget, truth, tmp_path, qtbot):
     rows = [line.split("\t") for line in text.splitlines()]
     left = next(row for row in rows if row[0] == "Left" and len(row) == 8)
     assert left[1] == ml_text(truth.parts["left"].lung_ml)
-    widget.save_to(tmp_path / "a.csv")
+    widget.files.save_to(tmp_path / "a.csv")
     qtbot.waitUntil(lambda: (tmp_path / "a.csv").exists() and not widget.jobs_running())
     with (tmp_path / "a.csv").open(encoding="utf-8") as file:
         found = {(row["name"], row["figure"], row["unit"]): row for row in csv.DictReader(file)}
     assert float(found["left", "lung", "ml"]["value"]) == pytest.approx(truth.parts["left"].lung_ml)
-    widget.save_to(tmp_path / "b.json")
+    widget.files.save_to(tmp_path / "b.json")
     qtbot.waitUntil(lambda: (tmp_path / "b.json").exists() and not widget.jobs_running())
     held = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     assert held["parts"]["left"]["lesions"]["percent"] == pytest.approx(

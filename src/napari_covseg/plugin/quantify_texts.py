@@ -160,15 +160,22 @@ def _figures_row(key: str, title: str, one: RegionFigures) -> Row:
     return Row(key, title, cells, tip)
 
 
-def live_cells(side: SideMeasurements) -> tuple[str, ...]:
-    """Cells of a part from volumes that follow the painting, in the order of `PART_COLUMNS`."""
+def live_cells(side: SideMeasurements, ml_known: bool) -> tuple[str, ...]:
+    """Cells of a part from volumes that follow the painting, in the order of `PART_COLUMNS`.
+
+    Without ml where the size of a voxel was assumed.
+    """
+
+    def ml(volume_ml: float) -> str:
+        return ml_text(volume_ml if ml_known else None)
+
     return (
-        ml_text(side.lung_ml),
-        ml_text(side.ggo_ml),
+        ml(side.lung_ml),
+        ml(side.ggo_ml),
         number_text(side.ggo_percent, 1),
-        ml_text(side.consolidation_ml),
+        ml(side.consolidation_ml),
         number_text(side.consolidation_percent, 1),
-        ml_text(side.lesions_ml),
+        ml(side.lesions_ml),
         number_text(side.lesions_percent, 1),
     )
 

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QInputDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from napari_covseg.domain.errors import CovsegError, InputError
-from napari_covseg.domain.progress import Progress, Steps
-from napari_covseg.plugin import preferences
+from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.layers import is_ct
 from napari_covseg.plugin.live_volumes import measurements_of
-from napari_covseg.plugin.quantify_texts import copied_text, score_parts
+from napari_covseg.plugin.quantify_texts import score_parts
 from napari_covseg.plugin.quantifying import LabelWatch, Source, lesion_voxel, quantify_steps
 from napari_covseg.plugin.reader_scores import KINDS, ReaderScores, agreement_text
 from napari_covseg.plugin.reading import reading_of
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.study import study_of
 from napari_covseg.plugin.widgets.errors import tell_error
+from napari_covseg.plugin.widgets.quantify_files import QuantifyFiles
 from napari_covseg.plugin.widgets.quantify_view import QuantifyView
 from napari_covseg.plugin.worker import Callbacks, Runner
 
@@ -40,8 +35,6 @@ if TYPE_CHECKING:
 QUIET_MS = 1200
 """Figures are measured anew this long after the last edit."""
 _LIVE_MS = 100
-_LOBES_LIKE = "left upper lobe=1, left lower lobe=2, right upper lobe=3, right middle lobe=4, "
-_LOBES_LIKE += "right lower lobe=5"
 
 
 class QuantifyWidget(QWidget):
@@ -56,8 +49,10 @@ class QuantifyWidget(QWidget):
         self.source: Source | None = None
         self.result: Quantification | None = None
         self._watch: LabelWatch | None = None
+        self._measured_version = -1
         self._live: Correction | None = None
-        self._measurer, self._filer = Runner(), Runner()
+        self._measurer = Runner()
+        self.files = QuantifyFiles(self, self.view, self._on_lobes)
         self._retired = False
         self._quiet = QTimer(self, singleShot=True, interval=QUIET_MS)
         self._live_soon = QTimer(self, singleShot=True, interval=_LIVE_MS)
@@ -71,10 +66,7 @@ class QuantifyWidget(QWidget):
     def _connect(self, viewer: Viewer) -> None:
         view = self.view
         view.lesions.table.row_clicked.connect(self.go_to_lesion)
-        view.severity.load_lobes.clicked.connect(self.load_lobes)
         view.reader.changed.connect(self._on_reader)
-        view.copy.clicked.connect(self.copy)
-        view.save.clicked.connect(self.save)
         self._quiet.timeout.connect(self.measure)
         self._live_soon.timeout.connect(self._show_live)
         self.ct.changed.connect(self._adopt)
@@ -102,12 +94,12 @@ class QuantifyWidget(QWidget):
             return
         self._retired = True
         self._measurer.abandon()
-        self._filer.abandon()
+        self.files.close()
         self._drop()
 
     def jobs_running(self) -> bool:
         """Whether anything is being measured, read or written, or is about to."""
-        return self._measurer.busy or self._filer.busy or self._quiet_running()
+        return self._measurer.busy or self.files.busy or self._quiet_running()
 
     def _quiet_running(self) -> bool:
         return not self._retired and self._quiet.isActive()
@@ -141,6 +133,7 @@ class QuantifyWidget(QWidget):
             self.view.show_nothing(ct is not None)
             return
         self.source = Source(ct, lungs, lesions, self.session.lobes.get(ct))
+        self.files.take(ct, None)
         self._watch = LabelWatch(self.source.layers)
         self._watch.edited.connect(self._on_edited)
         self.view.show_measuring()
@@ -152,6 +145,7 @@ class QuantifyWidget(QWidget):
             watch.close()
         self._follow(None)
         self.source = self.result = None
+        self.files.take(None, None)
         self._measurer.abandon()
         if not self._retired:
             self._quiet.stop()
@@ -162,10 +156,8 @@ class QuantifyWidget(QWidget):
         if self._retired:
             return
         correction = self.desk.correction
-        mine = correction is not None and self.source is not None and (
-            correction.ct is self.source.ct
-        )  # fmt: skip
-        self._follow(correction if mine else None)
+        ct = None if self.source is None else self.source.ct
+        self._follow(correction if correction is not None and correction.ct is ct else None)
         if self.result is not None:
             self.view.show_stale(True, self._is_live())
         self._show_live_soon()
@@ -194,7 +186,8 @@ class QuantifyWidget(QWidget):
         if not self._outdated():
             return
         voxel_ml = self._live.placement.geometry.voxel_ml
-        self.view.show_live(measurements_of(self._live.tally, voxel_ml))
+        ml_known = self.result.parts["both"].lung_ml is not None
+        self.view.show_live(measurements_of(self._live.tally, voxel_ml), ml_known)
         self.view.show_stale(True, True)
 
     def _outdated(self) -> bool:
@@ -203,8 +196,6 @@ class QuantifyWidget(QWidget):
     @property
     def _version(self) -> int:
         return -1 if self._watch is None else self._watch.version
-
-    _measured_version = -2
 
     # Measuring
 
@@ -227,7 +218,15 @@ class QuantifyWidget(QWidget):
         except CovsegError as error:
             tell_error(error)
             return
-        self._run(self._measurer, lambda: steps, partial(self._on_result, source, version))
+        self._measurer.start(
+            lambda: steps,
+            Callbacks(
+                progress=lambda step: None,
+                result=partial(self._on_result, source, version),
+                error=self._on_error,
+                cancelled=lambda: None,
+            ),
+        )
 
     def _on_result(self, source: Source, version: int, result: Quantification) -> None:
         if source is not self.source:
@@ -237,27 +236,13 @@ class QuantifyWidget(QWidget):
             self._quiet.start()
             return
         self.result, self._measured_version = result, version
+        self.files.take(source.ct, result)
         self.view.show_result(result)
         self._show_agreement()
-
-    def _run(
-        self, runner: Runner, steps: Callable[[], Steps[Any]], result: Callable[[Any], None]
-    ) -> None:
-        runner.start(
-            steps,
-            Callbacks(
-                progress=lambda step: None,
-                result=result,
-                error=self._on_error,
-                cancelled=lambda: None,
-            ),
-        )
 
     def _on_error(self, error: Exception) -> None:
         self.view.state.setText("These labels could not be measured.")
         tell_error(error)
-
-    # What the user does
 
     def go_to_lesion(self, number: str) -> None:
         """Show a lesion: its slice, the crosshair on it, a ring round it for a moment."""
@@ -269,80 +254,7 @@ class QuantifyWidget(QWidget):
             viewer.layers.selection.active = self.source.ct
         self.reading.go_to(lesion_voxel(self.source, lesion), flash=True)
 
-    def copy(self) -> None:
-        """Copy all figures as text."""
-        clipboard = QGuiApplication.clipboard()
-        if self.result is not None and clipboard is not None:
-            clipboard.setText(copied_text(self.result))
-            show_info("Copied: paste it into a report or a spreadsheet.")
-
-    def save(self) -> None:
-        """Ask for a file and write all figures there."""
-        start = Path(preferences.load_text("folders/save", str(Path.home())))
-        name = f"{self.result.case if self.result is not None else ''}_figures.csv".lstrip("_")
-        chosen, _ = QFileDialog.getSaveFileName(
-            self, "Save figures", str(start / name), "CSV (*.csv);;JSON (*.json)"
-        )
-        if chosen:
-            preferences.save_text("folders/save", str(Path(chosen).parent))
-            self.save_to(Path(chosen))
-
-    def save_to(self, path: Path) -> None:
-        """Write all figures as CSV, or as JSON if the name ends so."""
-        result = self.result
-        if result is None:
-            return
-        path = path if path.suffix.lower() in (".csv", ".json") else Path(f"{path}.csv")
-
-        def steps() -> Steps[Path]:
-            from napari_covseg.workflows.quantify import write_quantification
-
-            yield Progress(0, 1, "saving")
-            return write_quantification(result, path)
-
-        self._run(self._filer, steps, lambda found: show_info(f"Saved {found.name}."))
-
-    # Lobes
-
-    def load_lobes(self) -> None:
-        """Ask for a lobe map, and what its numbers mean where it does not say."""
-        start = preferences.load_text("folders/open", str(Path.home()))
-        kinds = "Lobe maps (*.nii *.nii.gz *.nrrd *.mha *.mhd);;All files (*)"
-        chosen, _ = QFileDialog.getOpenFileName(self, "Open a lobe map", start, kinds)
-        if chosen:
-            preferences.save_text("folders/open", str(Path(chosen).parent))
-            named = chosen.endswith(".seg.nrrd")
-            like = preferences.load_text("lobes/numbers", _LOBES_LIKE)
-            question = "Which number is which lobe in this file?"
-            names, agreed = (
-                ("", True)
-                if named
-                else QInputDialog.getText(self, "napari-covseg", question, text=like)
-            )
-            if agreed:
-                self.read_lobes(Path(chosen), names)
-
-    def read_lobes(self, path: Path, names: str = "") -> None:
-        """Read a lobe map; ``names`` says what its numbers mean (`parse_lobe_map`)."""
-        source = self.source
-        if source is None:
-            return
-
-        def steps() -> Steps[LobeMap]:
-            from napari_covseg.io.lobes import parse_lobe_map, read_lobes
-            from napari_covseg.plugin.layers import volume_of
-
-            yield Progress(0, 1, f"reading {path.name}")
-            found = read_lobes(path, parse_lobe_map(names) if names.strip() else None)
-            if not found.geometry.same_as(volume_of(source.ct).geometry):
-                raise InputError(f"{path.name}: these lobes are on another grid than the CT")
-            return found
-
-        self._run(self._filer, steps, partial(self._on_lobes, source.ct, names))
-
-    def _on_lobes(self, ct: Image, names: str, lobes: LobeMap) -> None:
-        if names.strip():
-            preferences.save_text("lobes/numbers", names)
+    def _on_lobes(self, ct: Image, lobes: LobeMap) -> None:
         self.session.lobes[ct] = lobes
         if self.source is not None and self.source.ct is ct:
             self.source = Source(ct, self.source.lungs, self.source.lesions, lobes)

@@ -129,9 +129,9 @@ class QuantifyView(QWidget):
         self.show_stale(False, False)
         self._fit_page()
 
-    def show_live(self, measurements: Measurements) -> None:
-        """Volumes that follow the painting."""
-        self.severity.show_live(measurements)
+    def show_live(self, measurements: Measurements, ml_known: bool) -> None:
+        """Volumes that follow the painting; without ml where a voxel's size was assumed."""
+        self.severity.show_live(measurements, ml_known)
 
     def show_stale(self, stale: bool, live: bool) -> None:
         """Grey what is of before the last edit; ``live``: but not the volumes by side."""
@@ -183,11 +183,11 @@ class SeverityPage(QWidget):
         self.lobes.setVisible(bool(lobes))
         self.lobes_from.setText(texts.lobes_text(result))
 
-    def show_live(self, measurements: Measurements) -> None:
+    def show_live(self, measurements: Measurements, ml_known: bool) -> None:
         """Volumes by side, as they are now."""
         sides = (measurements.both, measurements.right, measurements.left)
         for key, side in zip(LIVE, sides, strict=True):
-            self.parts.show_cells(key, texts.live_cells(side))
+            self.parts.show_cells(key, texts.live_cells(side, ml_known))
 
 
 class LesionsPage(QWidget):
