@@ -164,8 +164,8 @@ def plot(cases: list[dict[str, Any]], figures: dict[str, Any], path: Path) -> No
         ylabel="of what is wrong (%)",
         title="Slices of each volume",
     )
-    share = [None if one is None else 100 * one for one in figures["wrong_by_tenth"]]
-    shown = [(n / 10 + 0.05, one) for n, one in enumerate(share) if one is not None]
+    tenths = enumerate(figures["wrong_by_tenth"])
+    shown = [(n / 10 + 0.05, 100 * one) for n, one in tenths if one is not None]
     right.bar(*zip(*shown, strict=True), width=0.08)
     right.set(xlabel="uncertainty", ylabel="wrong (%)", title="Voxels")
     figure.savefig(path, dpi=110)
