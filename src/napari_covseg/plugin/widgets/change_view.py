@@ -68,7 +68,7 @@ class ChangeView(QWidget):
         self.empty = Opening(viewer)
         self.state = paragraph()
         self.result = ChangeResult()
-        self.deformable = QCheckBox("Bend the lungs onto each other (takes longer)")
+        self.deformable = QCheckBox("Bend the lungs too (takes longer)")
         self.deformable.setToolTip(
             "For lungs that moving and scaling do not bring together; kept only if they fit better"
         )
