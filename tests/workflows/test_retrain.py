@@ -237,6 +237,22 @@ def test_a_full_disk_is_told_and_can_be_gone_on_from(
     assert interrupted(store) == 2
 
 
+def test_a_folder_that_vanishes_meanwhile_is_not_made_again(tmp_path: Path) -> None:
+    store = toy_store(tmp_path / "store", 5)
+    base = with_base(store, tmp_path / "base")
+    steps = retrain(request(store))
+    next(step for step in steps if isinstance(step, TrainingProgress))
+    store.folder.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=r"^store: the folder of the case store is gone"):
+        next(steps)
+    assert not store.folder.exists()
+    (tmp_path / "moved").rename(store.folder)
+    assert interrupted(store) == 1
+    assert store.live_model().sha256 == base
+    done = run_to_end(retrain(request(store, resume=True)))
+    assert (done.run, store.runs()[0].model) == (1, done.model)
+
+
 def test_what_cannot_be_retrained(tmp_path: Path) -> None:
     store = CaseStore.create(tmp_path / "store", author="RA")
     with pytest.raises(InputError, match="no case is accepted yet"):

@@ -203,8 +203,9 @@ class Reviews(StoreBase):
                 f"{told}: no slice is marked as reviewed, so nothing would be accepted; mark the "
                 "slices you checked, or accept the whole scan"
             )
-        drawn = labels[sorted(slices)]
-        if not np.isin(drawn, (Label.BACKGROUND, Label.IGNORE), invert=True).any():
+        # Slice by slice, and not by `isin`: seconds for a whole scan otherwise.
+        empty = (Label.BACKGROUND, Label.IGNORE)
+        if not any(np.all([labels[z] != one for one in empty], axis=0).any() for z in slices):
             raise InputError(
                 f"{told}: the label map is empty: no lung or lesion is drawn in what was reviewed"
             )

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from napari_covseg import __version__
+from napari_covseg.cases.database import FILE
 from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
 from napari_covseg.cases.held_out import UNLABELLED_CASES
 from napari_covseg.cases.store import CaseStore
-from napari_covseg.domain.errors import ResourceError
+from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps, T
 from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.models.checkpoint import Model, read_checkpoint, write_checkpoint
@@ -61,7 +62,7 @@ def retrain(request: RetrainRequest) -> Steps[RetrainResult]:
     UsageError
         If settings contradict, another retraining is under way, or an interrupted one is there.
     InputError
-        If no case is accepted, or a file of the store is damaged.
+        If no case is accepted, a file of the store is damaged, or its folder vanishes meanwhile.
     ModelError
         If the model to start from cannot be trained further.
     ResourceError
@@ -75,7 +76,7 @@ def retrain(request: RetrainRequest) -> Steps[RetrainResult]:
     with alone(store):
         plan = find_or_make(store, request)
         try:
-            return (yield from _Retraining(store, plan, begun).to_end())
+            return (yield from _while_there(store, _Retraining(store, plan, begun).to_end()))
         except ResourceError as error:
             if "--" in str(error):
                 # It says what to do.
@@ -317,6 +318,28 @@ class _Retraining:
         store.finish_run(run, outcome=outcome, model=model.sha256)
         shutil.rmtree(self.folder, ignore_errors=True)
         return promoted
+
+
+def _while_there(store: CaseStore, steps: Steps[T]) -> Steps[T]:
+    """The same steps, ended where the store's folder is gone: nothing is written in its place."""
+    while True:
+        try:
+            step = next(steps)
+            if not (store.folder / FILE).is_file():
+                # Not closed: that would save a state.
+                steps.throw(
+                    InputError(
+                        f"{store.folder.name}: the folder of the case store is gone (moved, or its "
+                        "drive is not connected); bring it back, then go on with --resume"
+                    )
+                )
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        try:
+            yield step
+        except GeneratorExit:
+            steps.close()
+            raise
 
 
 def _told(steps: Steps[T], what: str) -> Steps[T]:
