@@ -207,3 +207,11 @@ def test_hovering_shows_the_readout(reading, phantom):
 
 def test_scale_bar_is_shown(reading):
     assert reading.viewer.canvas.overlays.scale_bar.visible
+
+
+def test_labels_that_were_there_before_are_dressed_too(viewer, phantom):
+    for data, arguments, _ in label_layers(phantom.labels):
+        viewer.add_labels(data, **arguments)
+    assert viewer.layers["Lungs"].contour == 0
+    viewing_of(viewer)
+    assert (viewer.layers["Lungs"].contour, viewer.layers["Lesions"].contour) == (1, 0)

@@ -84,6 +84,8 @@ class Viewing:
         viewer.mouse_drag_callbacks.append(self._on_drag)
         viewer.mouse_move_callbacks.append(self._on_move)
         self._bind_keys(viewer)
+        for layer in viewer.layers:
+            self._greet(layer)
         self._on_layers()
 
     @property
