@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.common import Row, machine
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, LabelVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.io import make_phantom
 
@@ -76,7 +76,7 @@ def store_rows(slices: int, size: int, folder: Path) -> list[Row]:
     return rows
 
 
-def _accept(store: CaseStore, newest: list) -> Callable[[], object]:
+def _accept(store: CaseStore, newest: list[LabelVersion]) -> Callable[[], object]:
     return lambda: store.accept(newest[-1].id, reader="B")
 
 
