@@ -9,7 +9,8 @@ from toy_stores import SETTINGS, accept, add_patient, poisoned, toy_store, untra
 from napari_covseg.cases.held_out import Role, roles_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.plugin import curves as curves_module
-from napari_covseg.plugin.retraining import forecast, learn, material_of, run_text, why_not
+from napari_covseg.plugin.retrain_texts import forecast, learn, run_text, why_not
+from napari_covseg.plugin.retraining import material_of
 from napari_covseg.plugin.widgets import retrain as module
 from napari_covseg.plugin.widgets import retrain_model_acts as acts_module
 from napari_covseg.plugin.widgets.retrain import RetrainWidget
@@ -148,7 +149,7 @@ def _compare(widget, qtbot, live, other) -> None:
     """The better one against the worse one, that is live now: the gate says so."""
     view, before = widget.view, len(CaseStore.open(widget.desk.store).promotions())
     view.models.choose(other)
-    assert view.models.compare.text() == "Compare with the live one"
+    assert view.models.compare.text() == "Compare with live"
     view.models.compare.click()
     qtbot.waitUntil(lambda: done(widget))
     assert view.verdict.title.text().endswith("passes the gate</b>")

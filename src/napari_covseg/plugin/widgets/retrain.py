@@ -16,18 +16,15 @@ from napari_covseg.domain.progress import Progress
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.curves import is_training
 from napari_covseg.plugin.desk import desk_of
-from napari_covseg.plugin.retraining import (
-    Overview,
-    Retraining,
+from napari_covseg.plugin.retrain_texts import (
     certainty_text,
     forecast,
-    give_up_steps,
     learn,
-    overview_steps,
     roles_text,
     run_text,
     why_not,
 )
+from napari_covseg.plugin.retraining import Overview, Retraining, give_up_steps, overview_steps
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.retrain_model_acts import ModelActs
 from napari_covseg.plugin.widgets.retrain_view import RetrainView

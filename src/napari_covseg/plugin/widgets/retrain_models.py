@@ -125,7 +125,7 @@ class ModelsView(QWidget):
         one = chosen[0] if len(chosen) == 1 else None
         self.details.setEnabled(one is not None)
         self.compare.setEnabled(self.pair() is not None and not busy)
-        self.compare.setText("Compare the two" if len(chosen) == 2 else "Compare with the live one")
+        self.compare.setText("Compare the two" if len(chosen) == 2 else "Compare with live")
         self.promote.setEnabled(one is not None and not one.live and one.sha256 is not None)
         live = next((line for line in self.lines if line.live), None)
         self.rollback.setEnabled(live is not None and live.sha256 is not None)

@@ -41,7 +41,7 @@ class RetrainOptions(Folded):
         self.minutes = _number(0, 0, 600, 1, "min", digits=1, least="as suits the device")
         self.replay = _Folder()
         self.replay_share = _whole(50, 5, 95, 5, "%")
-        self.share = _whole(0, 0, 100, 25, "%", least="as validation says, else 75 %")
+        self.share = _whole(0, 0, 100, 25, "%", least="as validation says")
         self.dice_margin = _number(0.05, 0, 1, 0.01, "", digits=3)
         self.volume_percent = _number(10, 0, 100, 1, "%", digits=1)
         self.volume_ml = _number(10, 0, 1000, 1, "ml", digits=1)
@@ -50,7 +50,7 @@ class RetrainOptions(Folded):
         self.seed = _whole(0, 0, 999_999, 1, "")
         self.settings = QLineEdit()
         self.settings.setPlaceholderText("FIELD=VALUE FIELD=VALUE")
-        self.promote = QCheckBox("Promote by itself if it passes")
+        self.promote = QCheckBox("Promote if it passes")
         self.promote.setChecked(True)
         self._build()
         for signal in (
@@ -73,7 +73,11 @@ class RetrainOptions(Folded):
             ("Time", self.minutes, "For each training, at most"),
             ("Replay", self.replay, replay),
             ("Replayed", self.replay_share, "How often batches come from the data to replay"),
-            ("New weights", self.share, "Their share in the average with the old ones"),
+            (
+                "New weights",
+                self.share,
+                "Their share in the average with the old ones; 75 % where nobody validates",
+            ),
             ("Dice margin", self.dice_margin, "A class's Dice may fall by less than this"),
             ("Volume margin", self.volume_percent, f"Of its volume: {volume},"),
             ("or", self.volume_ml, f"In ml: {volume}, whichever is more"),
@@ -83,6 +87,8 @@ class RetrainOptions(Folded):
             ("Gate", self.promote, "If not, you decide when it has passed"),
         ):
             control.setToolTip(tip)
+            # Their own least widths are those of their longest texts, too much for the dock.
+            control.setMinimumWidth(60)
             form.addRow(title, control)
         self.addWidget(self.rows)
 

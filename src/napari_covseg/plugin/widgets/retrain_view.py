@@ -44,7 +44,7 @@ class RetrainView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setMinimumWidth(360)
+        self.setMinimumWidth(340)
         self.run = primary_button("Retrain", "Train the live model further on the accepted cases")
         self.running = RetrainRunning()
         self.empty = paragraph()
