@@ -15,6 +15,7 @@ from napari_covseg.domain.progress import Progress
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io import write_volume
 from napari_covseg.plugin import annotating, autosave
+from napari_covseg.plugin.case_saving import Remarks
 from napari_covseg.plugin.layers import ct_layer, label_layers
 from napari_covseg.plugin.recent_stores import recent_stores
 from napari_covseg.plugin.widgets import dataset as dataset_module
@@ -346,6 +347,20 @@ def test_old_versions_can_be_taken_up_again(working, store, done):
     assert [one.kind for one in store.history("case_0002")][-1] is Kind.RESTORED
     assert working.desk.served.version.number == 3
     assert (corrector(working).correction.lesions.data == GGO).sum() == (lungs() == GGO).sum()
+
+
+def test_nothing_said_of_a_case_sticks_to_the_next(working, store, done):
+    from napari_covseg.domain.progress import run_to_end
+    from napari_covseg.plugin.desk import load_steps
+
+    working.view.case.whole.setChecked(True)
+    working.view.case.comment.setText("noise")
+    working.view.case.difficulty.buttons[Difficulty.HARD].click()
+    working.desk.serve(run_to_end(load_steps(store.folder, "case_0003")))
+    done()
+    assert not working.view.case.whole.isChecked()
+    assert working.view.case.remarks == Remarks()
+    assert working.view.run.text() == "Accept case_0003 and open next"
 
 
 # What goes wrong

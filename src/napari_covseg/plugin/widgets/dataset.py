@@ -345,7 +345,12 @@ class DatasetWidget(QWidget):
     def _on_served(self) -> None:
         if self._retired:
             return
-        self.view.case.setVisible(self.desk.served is not None)
+        served = self.desk.served
+        self.view.case.setVisible(served is not None)
+        if served is not None:
+            # Also when another widget serves it: nothing said of the case before may stick to it.
+            self.view.case.take(served.record, "")
+            self.acts.minutes, self.acts.saved_at = 0.0, time.monotonic()
         self._tick()
         self._show_run()
 
