@@ -1,8 +1,10 @@
 """Sending and receiving on loopback: ourselves, dcmtk and Orthanc, plain and over TLS."""
 
 import hashlib
+import socket
 import subprocess
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -165,6 +167,37 @@ def test_an_object_beyond_the_limit_is_not_taken(slices, tmp_path):
             _send([tmp_path / "large.dcm"], received.port)
         assert _send(slices[:1], received.port) == 1
     assert received.refused == 1
+    assert received.count == 1
+
+
+def test_a_packet_of_absurd_length_is_not_read(slices, tmp_path):
+    with receiver(tmp_path / "in") as received:
+        with socket.create_connection(("127.0.0.1", received.port), timeout=10) as link:
+            # An association request that says it is 4 GiB long.
+            link.sendall(b"\x01\x00\xff\xff\xff\xf0" + bytes(1000))
+            with suppress(ConnectionError):
+                assert link.recv(1) == b""
+        assert _send(slices[:1], received.port) == 1
+
+
+def test_who_says_nothing_keeps_nobody_from_tls(slices, tmp_path, tls, monkeypatch):
+    monkeypatch.setattr("napari_covseg.io.dicom_peer._HANDSHAKE_S", 0.5)
+    own = TlsFiles(tls["cert"], tls["key"], tls["ca"])
+    with (
+        receiver(tmp_path / "in", tls=own) as received,
+        socket.create_connection(("127.0.0.1", received.port)),
+    ):
+        assert _send(slices[:1], received.port, host="localhost", tls=own, timeout_s=8.0) == 1
+
+
+def test_what_could_unpack_without_end_is_not_taken(slices, tmp_path):
+    deflated = dcmread(slices[0])
+    deflated.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    deflated.save_as(tmp_path / "deflated.dcm")
+    with receiver(tmp_path / "in") as received:
+        with pytest.raises(CovsegError, match=r"deflated\.dcm"):
+            _send([tmp_path / "deflated.dcm"], received.port)
+        assert _send(slices[:1], received.port) == 1
     assert received.count == 1
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from napari_covseg.domain.errors import InputError, UsageError
 OUR_TITLE = "COVSEG"
 _PEER = re.compile(r"(?P<ae>[^@]+)@(?P<host>\[[^\]]+\]|[^:@\[\]]+):(?P<port>\d{1,5})$")
 _MOST_TITLE = 16
+_HANDSHAKE_S = 5.0
+"""How long a TLS handshake may be silent: a server shakes hands with one sender at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,18 @@ class Peer:
 
     def __str__(self) -> str:
         return f"{self.title}@{self.host}:{self.port}"
+
+
+class _Impatient(ssl.SSLContext):
+    """A server's: who connects and says nothing keeps neither others nor the end waiting."""
+
+    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        """Shake hands within `_HANDSHAKE_S`."""
+        before = sock.gettimeout()
+        sock.settimeout(_HANDSHAKE_S)
+        wrapped = super().wrap_socket(sock, *arguments, **options)
+        wrapped.settimeout(before)
+        return wrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +102,7 @@ class TlsFiles:
         """
         if self.certificate is None:
             raise UsageError("TLS needs --tls-cert and --tls-key to receive")
-        context = self._own(self._trusting(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)))
+        context = self._own(self._trusting(_Impatient(ssl.PROTOCOL_TLS_SERVER)))
         if self.authority is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         return context

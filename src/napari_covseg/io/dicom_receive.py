@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -37,6 +39,10 @@ _STORED, _NO_ROOM, _CANNOT, _NO_UID = 0x0000, 0xA700, 0xC000, 0x0117
 _LEFT_FREE = 2**30
 _LOOK_S = 0.2
 _MB = 2**20
+_MOST_PDU = _MB
+"""No honest sender's packet is longer: data are asked for in 16 kB, and asking takes less."""
+_DEFLATED = ("1.2.840.10008.1.2.1.99",)
+"""Transfer syntaxes that are not taken: a few bytes of them can unpack to more than the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +149,11 @@ class _Server:
         entity.dimse_timeout = settings.timeout_s
         entity.require_called_aet = settings.only_title
         entity.require_calling_aet = list(settings.callers)
+        syntaxes = [one for one in network.ALL_TRANSFER_SYNTAXES if one not in _DEFLATED]
         for sop_class in (_ECHO, *KINDS):
-            entity.add_supported_context(sop_class, network.ALL_TRANSFER_SYNTAXES)
+            entity.add_supported_context(sop_class, syntaxes)
         handlers = [
+            (events.EVT_CONN_OPEN, _guard),
             (events.EVT_C_STORE, self._store),
             (events.EVT_DATA_RECV, self._watch),
             (events.EVT_CONN_CLOSE, self._forget),
@@ -228,6 +236,21 @@ class _Server:
         except (OSError, InputError, ResourceError):
             return _NO_ROOM
         return _STORED
+
+
+def _guard(event: Any) -> None:
+    """Hang up on a packet of absurd length: it would be read into memory before anyone asks."""
+    link = event.assoc.dul.socket
+    read = link.recv
+
+    def recv(size: int) -> bytearray:
+        if size <= _MOST_PDU:
+            return bytearray(read(size))
+        with suppress(OSError):
+            link.socket.shutdown(socket.SHUT_RDWR)
+        return bytearray()
+
+    link.recv = recv
 
 
 def _series_of(data: bytes) -> str:
