@@ -60,6 +60,23 @@ def test_whole_scans_and_several_hands(store):
     assert people["C"].edited_ml == pytest.approx(4 * VOXEL_ML)
 
 
+def test_who_joins_two_readers_is_not_given_what_both_reviewed(store):
+    start = predicted(store)
+    first = corrected(store, start, size=4, author="RA", reviewed=[0, 1])
+    second = corrected(store, start, size=5, author="C", reviewed=[1, 2, 3])
+    joined = store.save_version(
+        "case_0001",
+        lungs(size=5),
+        author="D",
+        kind=Kind.CONSENSUS,
+        parent=first.id,
+        merged=second.id,
+        reviewed=[0, 1, 2, 3, 4],
+    )
+    store.accept(joined.version.id, reader="D")
+    assert {one.person: one.slices for one in effort(store).people} == {"RA": 2, "C": 3, "D": 1}
+
+
 def test_without_a_prediction_or_minutes(store):
     drawn = store.save_version(
         "case_0002", lungs(), author="RA", kind=Kind.IMPORT, reviewed=range(6)

@@ -134,7 +134,8 @@ def _people(
         history = histories[record.name]
         reviewed = {one.id: one.reviewed for one in history}
         for one in _drawn(history, acceptances[record.name]):
-            new = len(one.reviewed - reviewed.get(one.parent or "", frozenset()))
+            before = [reviewed[key] for key in (one.parent, one.merged) if key in reviewed]
+            new = len(one.reviewed.difference(*before))
             found.setdefault(one.author, []).append((record, one, new))
     return tuple(
         PersonEffort(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import RawDataset
+from napari_covseg.io.read import read_volume
 from napari_covseg.io.write import write_labels
 from napari_covseg.training.state import make_folder
 
@@ -55,17 +58,48 @@ def _describe(store: CaseStore, patients: Mapping[str, str], folder: Path) -> No
 
 
 def check_others(datasets: Iterable[RawDataset], measuring: Iterable[Path]) -> None:
-    """Nobody who measures may train by way of other data; found out by the files' bytes."""
-    sizes: dict[int, list[Path]] = {}
+    """Nobody who measures may train by way of other data; found out by the voxels in HU.
+
+    Not by the files' bytes: a store writes each scan anew. Only scans of one size are read.
+
+    Raises
+    ------
+    InputError
+        If a scan of the datasets is one of those.
+    """
+    content = cache(_content)
+    sizes: dict[tuple[int, ...] | None, list[Path]] = {}
     for path in measuring:
-        sizes.setdefault(path.stat().st_size, []).append(path)
+        sizes.setdefault(_size(path), []).append(path)
+    every = [path for paths in sizes.values() for path in paths]
     for case in (case for dataset in datasets for case in dataset.cases):
-        alike = sizes.get(case.image.stat().st_size, [])
-        if alike and sha256_of(case.image) in map(sha256_of, alike):
+        size = _size(case.image)
+        alike = every if size is None else [*sizes.get(size, ()), *sizes.get(None, ())]
+        if alike and content(case.image) in map(content, alike):
             raise InputError(
                 f"{case.image.name}: this scan is held out in the store, so it may not train; "
                 "leave it out of the data to replay"
             )
+
+
+def _size(path: Path) -> tuple[int, ...] | None:
+    """Voxels along the axes of a NIfTI file, in whatever order; None where that takes reading."""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        return tuple(sorted(nibabel.load(path).shape[:3]))  # type: ignore[attr-defined]
+    except (ImageFileError, OSError, ValueError):
+        return None
+
+
+def _content(path: Path) -> str:
+    """A hash of a scan's voxels; of the file's bytes where it cannot be read."""
+    try:
+        hu = read_volume(path).hu
+    except InputError:
+        return sha256_of(path)
+    return sha256(np.ascontiguousarray(hu).tobytes() + repr(hu.shape).encode()).hexdigest()
 
 
 def copy_replay(datasets: Iterable[RawDataset], data: Path) -> dict[str, list[str]]:
