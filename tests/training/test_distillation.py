@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from napari_covseg.domain.labels import Label
+from napari_covseg.domain.labels import Label, NetworkClass
 from napari_covseg.models.device import Device
 from napari_covseg.training.dataset import NO_LESION, UNLABELLED
 from napari_covseg.training.distillation import distillation_loss
@@ -69,15 +69,28 @@ def test_only_taught_voxels_count():
     assert float(nowhere) == 0
 
 
+def test_a_teacher_that_cannot_tell_lesions_apart_teaches_only_that_it_is_one():
+    teacher, student = voxel(0.3, 0.1, 0.2, 0.4), voxel(0.3, 0.1, 0.55, 0.05)
+    both = {"temperature": 1.0, "lesions_apart": False}
+    assert float(distillation_loss(student, teacher, EVERYWHERE, **both)) == pytest.approx(
+        0, abs=1e-6
+    )
+    assert float(distillation_loss(student, teacher, EVERYWHERE, 1.0)) > 0.1
+    less = voxel(0.6, 0.1, 0.2, 0.1)
+    expected = 0.3 * math.log(0.3 / 0.6) + 0.6 * math.log(0.6 / 0.3)
+    assert float(distillation_loss(less, teacher, EVERYWHERE, **both)) == pytest.approx(expected)
+
+
 def network() -> nn.Module:
     torch.manual_seed(3)
     return nn.Conv2d(1, 4, 3, padding=1)
 
 
-def learner(distillation: float, **changes) -> Learner:
+def learner(distillation: float, lesions_apart: bool = True, **changes) -> Learner:
     device = Device("cpu", "CPU")
     preset = replace(PRESET, **changes)
-    return Learner(network(), partial_label_loss, preset, device, Alone(), distillation)
+    made = (network(), partial_label_loss, preset, device, Alone(), distillation, lesions_apart)
+    return Learner(*made)
 
 
 def batch(*codes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,6 +113,19 @@ def test_a_case_without_labels_brings_back_the_teacher():
     assert float(near) < 0.1 * float(far)
     moved = torch.tensor([2.0, -1.0, 0.5, 0.0])
     torch.testing.assert_close(without.network.bias, network().bias + moved)
+
+
+@pytest.mark.parametrize("lesions_apart", [True, False])
+def test_lesions_of_another_name_are_named_back_only_by_a_teacher_that_can_tell(
+    lesions_apart: bool,
+):
+    one = learner(1.0, lesions_apart)
+    ggo, other = int(NetworkClass.GGO), int(NetworkClass.CONSOLIDATION)
+    with torch.no_grad():
+        for part in (one.network.weight, one.network.bias):
+            part[[ggo, other]] = part[[other, ggo]]
+    loss, _ = one.step(*batch(UNLABELLED), 0.0, 1).values()
+    assert (loss > 1e-3) == lesions_apart
 
 
 def test_it_teaches_nothing_at_first():

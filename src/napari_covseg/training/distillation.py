@@ -7,14 +7,21 @@ forgetting, Li and Hoiem 2018, "Learning without forgetting", IEEE TPAMI 40(12))
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from napari_covseg.domain.labels import NetworkClass
 
 TEMPERATURE = 2.0
 """Softens both, so that also what the teacher holds for unlikely is kept; as Li and Hoiem do."""
 
 
 def distillation_loss(
-    student: Tensor, teacher: Tensor, taught: Tensor, temperature: float = TEMPERATURE
+    student: Tensor,
+    teacher: Tensor,
+    taught: Tensor,
+    temperature: float = TEMPERATURE,
+    lesions_apart: bool = True,
 ) -> Tensor:
     """Kullback-Leibler divergence of the student's classes from the teacher's, mean over voxels.
 
@@ -29,8 +36,19 @@ def distillation_loss(
         bool ``(n, *spatial)``: the voxels that count. 0 without any.
     temperature
         Logits are divided by it.
+    lesions_apart
+        Whether the teacher can tell GGO from consolidation; else what it says of the two is chance,
+        and only that it is one of them is taught.
     """
     wanted = (teacher.float() / temperature).log_softmax(dim=1)
     given = (student.float() / temperature).log_softmax(dim=1)
+    if not lesions_apart:
+        wanted, given = _as_one_lesion(wanted), _as_one_lesion(given)
     apart = (wanted.exp() * (wanted - given)).sum(dim=1)
     return temperature**2 * (apart * taught).sum() / taught.sum().clamp(min=1)
+
+
+def _as_one_lesion(log: Tensor) -> Tensor:
+    """Logarithms of probabilities ``(n, classes, *spatial)``, those of both lesions added up."""
+    lesion = torch.logaddexp(log[:, NetworkClass.GGO], log[:, NetworkClass.CONSOLIDATION])
+    return torch.cat([log[:, : NetworkClass.GGO], lesion.unsqueeze(1)], dim=1)

@@ -71,7 +71,8 @@ class _Run:
         # Fixed shapes: let cuDNN find the fastest way.
         torch.backends.cudnn.benchmark = job.device.kind == "cuda"
         self.learner = Learner(
-            job.network, job.loss, self.preset, job.device, self.parallel, job.distillation
+            *(job.network, job.loss, self.preset, job.device, self.parallel),
+            *(job.distillation, job.lesions_apart),
         )
         self.rule = RateRule(self.preset)
         seeds = [

@@ -47,6 +47,8 @@ class Job:
         What is measured after an epoch, and how classes on a case's grid are found.
     distillation
         Weight of staying with the network as it is given, on cases without labels; 0: none.
+    lesions_apart
+        Whether the network as it is given can tell GGO from consolidation.
     publish
         Called with `Learner.kept` at the end of epochs.
     """
@@ -61,6 +63,7 @@ class Job:
     cases: Sequence[Case] = ()
     predict: Callable[[nn.Module, Any], Steps[NDArray]] | None = None
     distillation: float = 0.0
+    lesions_apart: bool = True
     publish: Publish | None = None
     parallel: Parallel = field(default_factory=Alone)
     tensorboard: bool = True

@@ -42,7 +42,8 @@ class Learner:
     (batch statistics included), or the network itself where ``preset.ema`` is 0.
 
     With ``distillation`` above 0, its weight in the loss, the network as it is given teaches the
-    one in training on cases without labels (`UNLABELLED`).
+    one in training on cases without labels (`UNLABELLED`); ``lesions_apart`` says whether it can
+    tell GGO from consolidation.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Learner:
         device: Device,
         parallel: Parallel,
         distillation: float = 0.0,
+        lesions_apart: bool = True,
     ) -> None:
         self._preset, self._loss, self._parallel = preset, loss, parallel
         self._device = device = as_set(device, preset)
@@ -62,7 +64,7 @@ class Learner:
         self._average = _copy_of(self.network) if preset.ema else None
         # Not in the state: who resumes begins from the same model.
         self._teacher = _copy_of(self.network) if distillation else None
-        self._distillation = distillation
+        self._distillation, self._lesions_apart = distillation, lesions_apart
         self._optimiser = _optimiser(self.network, preset, device)
         self._shares = [float(group["share"]) for group in self._optimiser.param_groups]
         self._scaler = torch.amp.GradScaler(device.kind, enabled=device.precision == "float16")
@@ -119,7 +121,8 @@ class Learner:
         assert self._teacher is not None
         with torch.no_grad(), autocast(self._device):
             wanted = self._teacher(images[samples])
-        return distillation_loss(logits[samples], wanted, codes[samples] == UNLABELLED)
+        taught, apart = codes[samples] == UNLABELLED, self._lesions_apart
+        return distillation_loss(logits[samples], wanted, taught, lesions_apart=apart)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""

@@ -109,6 +109,7 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
         cases=measured,
         predict=case_predictor(preset, recipe, device, warnings),
         distillation=request.distillation,
+        lesions_apart=start is None or start.tells_lesions_apart,
         publish=card.publish,
         parallel=parallel,
         tensorboard=request.tensorboard,
