@@ -8,7 +8,7 @@ import pytest
 from raw_datasets import lung_block, write_dataset
 from toy_stores import SETTINGS, accept, add_patient, poisoned, toy_store, untrained
 
-from napari_covseg.cases.gate import GateRule, Way
+from napari_covseg.cases.gate import GateDecision, GateRule, Way
 from napari_covseg.cases.held_out import Role, roles_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
@@ -183,8 +183,14 @@ def test_what_fails_leaves_the_live_model(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.undo()
     assert store.live_model().sha256 == base
     assert len(store.models()) == 2
+    (event,) = store.events(kind=module.DECIDED)
+    other = GateDecision.from_dict(
+        {**event.detail["decision"], "promote": False, "reason": "other"}
+    )
+    monkeypatch.setattr(module, "judge", lambda *_: other)
     done = run_to_end(retrain(request(store, resume=True)))
     assert done.promoted
+    assert done.decision.to_dict() == event.detail["decision"], "what is told is what was kept"
     assert (len(store.models()), len(store.events(kind=module.DECIDED))) == (2, 1)
     assert done.model == store.models()[-1].sha256
 

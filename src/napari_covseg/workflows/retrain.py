@@ -135,7 +135,7 @@ class _Retraining:
         patients = {one.case: one.patient for one in plan.division.measured}
         decision = judge(old, measured.figures, patients, plan.division.way, self.request.rule)
         yield Progress(0, 1, "keeping the model")
-        self._keep(model, done, share, scores, measured, decision)
+        decision = self._keep(model, done, share, scores, measured, decision)
         promoted = self._decide(model, decision)
         return RetrainResult(
             run=plan.run,
@@ -245,19 +245,24 @@ class _Retraining:
         scores: Mapping[float, float | None],
         measured: Measured,
         decision: GateDecision,
-    ) -> None:
-        """The model's files by their hash, then its record; both only once."""
+    ) -> GateDecision:
+        """The model's files by their hash, its record, the decision: each only once.
+
+        Returns the decision that holds: the one written down before this was resumed, if any.
+        """
         logs = self.folder / "final" / "logs"
         card = self.folder / "model" / f"{model.name}.json"
         publish(card, self.store.model_folder(model.sha256), logs)
         if all(one.sha256 != model.sha256 for one in self.store.models()):
             self._record(model, done, share, scores, measured)
         events = self.store.events(kind=DECIDED)
-        if all(one.detail["run"] != self.plan.run for one in events):
-            told = {"decision": decision.to_dict(), "old": self.plan.live, "run": self.plan.run}
-            self.store.record_event(
-                DECIDED, actor=self.request.author, model=model.sha256, detail=told
-            )
+        for one in reversed(events):
+            # Resumed on another device it may be another model.
+            if (one.detail["run"], one.model) == (self.plan.run, model.sha256):
+                return GateDecision.from_dict(one.detail["decision"])
+        told = {"decision": decision.to_dict(), "old": self.plan.live, "run": self.plan.run}
+        self.store.record_event(DECIDED, actor=self.request.author, model=model.sha256, detail=told)
+        return decision
 
     def _record(
         self,
