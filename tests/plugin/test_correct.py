@@ -499,6 +499,7 @@ def test_interpolation_fills_between_painted_slices(widget, viewer, lesions, pha
     widget.tools.choose_mode("brush")
     lesions.brush_size = 6
     for z in (18, 22):
+        widget.viewing.go_to_slice(z)
         drag(lesions, lesions, [(z, y, x)])
     widget._show_now()
     assert widget.view.slice.interpolate.text() == "Interpolate  (I): 2 painted slices"
@@ -510,6 +511,20 @@ def test_interpolation_fills_between_painted_slices(widget, viewer, lesions, pha
     assert reviewed.tolist() == [18, 22]  # those between were not looked at
     press(viewer, "I")
     assert "paint the lesion in two slices" in widget.view.state.text().lower()
+
+
+def test_a_single_slice_between_painted_ones_was_not_looked_at_either(
+    widget, viewer, lesions, phantom
+):
+    lesions.data = np.zeros_like(lesions.data)
+    _, y, x = lung_voxel(phantom, 20)
+    widget.tools.choose_mode("brush")
+    for z in (18, 20):
+        widget.viewing.go_to_slice(z)
+        drag(lesions, lesions, [(z, y, x)])
+    press(viewer, "I")
+    assert (lesions.data[19] == GGO).any()
+    assert np.flatnonzero(widget.correction.slices.reviewed).tolist() == [18, 20]
 
 
 def test_copy_smooth_and_fill_act_on_the_shown_slice(
@@ -629,6 +644,7 @@ def test_a_draft_is_kept_and_offered_after_a_crash(
     widget, viewer, lesions, phantom, qtbot, drafts, with_labels
 ):
     widget.tools.choose_mode("brush")
+    widget.viewing.go_to_slice(20)
     drag(lesions, lesions, [lung_voxel(phantom, 20)])
     corrected = lesions.data.copy()
     widget.files.autosave.save()

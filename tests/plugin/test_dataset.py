@@ -363,6 +363,81 @@ def test_nothing_said_of_a_case_sticks_to_the_next(working, store, done):
     assert working.view.run.text() == "Accept case_0003 and open next"
 
 
+def test_what_is_drawn_while_the_next_case_is_read_is_saved_too(working, store, done, monkeypatch):
+    from napari_covseg.plugin.widgets import dataset_acts
+
+    read = dataset_acts.open_steps
+    going = []
+
+    def slowly(*args, **more):
+        while not going:
+            yield Progress(0, 1, "a slow share")
+        return (yield from read(*args, **more))
+
+    monkeypatch.setattr(dataset_acts, "open_steps", slowly)
+    working.acts.open("case_0003")
+    assert working.acts.runner.busy
+    assert working.view.case.comment.isEnabled(), "who types goes on typing"
+    delete_lesion(working)
+    going.append(True)
+    done()
+    assert working.desk.served.record.name == "case_0003"
+    (_, draft) = store.history("case_0002")
+    assert (draft.kind, draft.edited_voxels) == (Kind.DRAFT, int((lungs() == GGO).sum()))
+
+
+def test_what_was_drawn_is_of_who_drew_it(working, store, done, monkeypatch):
+    delete_lesion(working)
+    named = []
+
+    def ask(_parent, again):
+        monkeypatch.setenv("COVSEG_AUTHOR", "B")
+        named.append(again)
+
+    monkeypatch.setattr(
+        dataset_module,
+        "author_or_ask",
+        lambda parent, again=False: ask(parent, again) if again else "A" if not named else "B",
+    )
+    working.view.bar.author.click()
+    done()
+    assert named == [True]
+    assert store.history("case_0002")[-1].author == "A"
+    mark(working, 5)
+    working.view.case.draft.click()
+    done()
+    assert [one.author for one in store.history("case_0002")] == ["RA", "A", "B"]
+
+
+def test_a_case_that_another_widget_served_meanwhile_stays(working, store, done):
+    from napari_covseg.domain.progress import run_to_end
+    from napari_covseg.plugin.desk import load_steps
+
+    delete_lesion(working)
+    working.view.case.second.click()
+    working.desk.serve(run_to_end(load_steps(store.folder, "case_0003")))
+    done()
+    assert store.case("case_0002").state is State.CORRECTED
+    assert working.desk.served.record.name == "case_0003"
+
+
+def test_a_draft_renews_the_claim(working, store, done, monkeypatch):
+    from datetime import timedelta
+
+    from napari_covseg.cases import claims, rows, saving
+
+    later = claims.now() + timedelta(minutes=100)
+    for module in (claims, rows, saving):
+        monkeypatch.setattr(module, "now", lambda: later)
+    delete_lesion(working)
+    monkeypatch.setattr(dataset_module, "DRAFT_AFTER_S", 0.0)
+    working._tick()
+    done()
+    monkeypatch.setattr(dataset_module, "DRAFT_AFTER_S", 1e9)
+    later += timedelta(minutes=100)
+    assert store.case("case_0002").claimed_by == "A"
+
+
 # What goes wrong
 
 

@@ -131,3 +131,74 @@ def test_labels_of_imports_come_back_as_they_were(viewer, store, phantom):
     back = desk.hold().labels().labels
     assert {5, 6, 7} <= set(np.unique(back).tolist())
     assert np.array_equal(back, labels)
+
+
+def _over(viewer, scan, labels):
+    from napari_covseg.plugin.layers import ct_layer, label_layers
+
+    data, arguments, _ = ct_layer(scan)
+    ct = viewer.add_image(data, **arguments)
+    return ct, [viewer.add_labels(data, **more) for data, more, _ in label_layers(labels)]
+
+
+def test_labels_that_lay_on_the_grid_before_cost_a_case_no_marks(
+    viewer, store, phantom, qtbot, monkeypatch, tmp_path
+):
+    from napari_covseg.plugin import autosave
+    from napari_covseg.plugin.widgets.correct import CorrectWidget
+
+    monkeypatch.setattr(autosave, "drafts_folder", lambda: tmp_path / "drafts")
+    widget = CorrectWidget(viewer)
+    qtbot.addWidget(widget)
+    _over(viewer, phantom.volume, phantom.labels)
+    desk = desk_of(viewer)
+    desk.serve(_load(store))
+    assert widget.correction.ct is desk.served.ct
+    assert np.flatnonzero(widget.correction.slices.reviewed).tolist() == [4]
+    assert not desk.work.changed
+    widget.correction.slices.mark(7)
+    assert desk.hold().reviewed == {4, 7}
+    widget.retire()
+
+
+def test_the_result_of_another_ct_is_no_label_of_the_case(
+    viewer, store, phantom, fake_segment, qtbot
+):
+    from napari_covseg.plugin.session import as_segmented
+
+    desk, session = desk_of(viewer), session_of(viewer)
+    other, _ = _over(viewer, phantom.volume, phantom.labels)
+    served = desk.serve(_load(store))
+    mine = session.labels_of(served.ct)
+    result = as_segmented(run_to_end(fake_segment(phantom.volume)))
+    case = session.show(other, result)
+    assert session.labels_of(served.ct) == mine
+    assert session.labels_of(other) == (case.lungs, case.lesions)
+    desk.clear()
+    assert case.lesions in viewer.layers
+
+
+def test_what_was_held_of_a_case_says_nothing_of_the_next(viewer, store):
+    desk = desk_of(viewer)
+    served = desk.serve(_load(store))
+    held = desk.hold()
+    desk.serve(_load(store, store.history("case_0001")[0].id))
+    correction = _corrected(viewer)
+    correction.slices.mark(9)
+    desk.mark_saved(served.record, served.version, held)
+    assert desk.work.changed
+    assert desk.served.version.number == 1
+
+
+def test_labels_make_way_for_others(viewer, store, phantom):
+    desk = desk_of(viewer)
+    served = desk.serve(_load(store))
+    other, theirs = _over(viewer, phantom.volume, phantom.labels)
+    desk.make_way(other)
+    assert len(viewer.layers) == 6
+    for layer in theirs:
+        viewer.layers.remove(layer)
+    desk.make_way(served.ct)
+    assert list(viewer.layers) == [served.ct, other]
+    desk.clear()
+    assert list(viewer.layers) == [other]

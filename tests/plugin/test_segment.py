@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QMessageBox
 
+from napari_covseg.cases.records import Kind
+from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.labels import Label
+from napari_covseg.domain.progress import run_to_end
 from napari_covseg.io import read_labels
-from napari_covseg.plugin import preferences
+from napari_covseg.plugin import autosave, preferences
+from napari_covseg.plugin.desk import desk_of, load_steps
 from napari_covseg.plugin.expected_time import duration
 from napari_covseg.plugin.layers import ct_layer
+from napari_covseg.plugin.widgets.correct import CorrectWidget
 from napari_covseg.plugin.widgets.options import CHOOSE
 from napari_covseg.plugin.widgets.results_table import cells, format_ml, format_percent
 from napari_covseg.plugin.widgets.segment import SegmentWidget
@@ -256,6 +261,30 @@ def test_corrections_are_not_lost_without_asking(with_ct, viewer, qtbot, monkeyp
     press_run(with_ct, qtbot)
     assert len(fake_segment.calls) == 2
     assert viewer.layers["Lesions"].data[0, 0, 0] == 0
+
+
+def test_a_served_case_gets_the_result_in_place_of_its_labels(
+    widget, viewer, qtbot, monkeypatch, phantom, tmp_path, fake_segment
+):
+    monkeypatch.setattr(autosave, "drafts_folder", lambda: tmp_path / "drafts")
+    store = CaseStore.create(tmp_path / "store", author="RA")
+    case = store.add_case(phantom.volume, author="RA").name
+    store.save_version(case, phantom.labels, author="RA", kind=Kind.CORRECTION, reviewed=[4])
+    correct = CorrectWidget(viewer)
+    qtbot.addWidget(correct)
+    desk = desk_of(viewer)
+    served = desk.serve(run_to_end(load_steps(store.folder, case)))
+    correct.correction.slices.mark(9)
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
+    widget.view.run.click()
+    assert not fake_segment.calls
+    press_run(widget, qtbot)
+    assert [layer.name for layer in viewer.layers] == [served.ct.name, "Lungs", "Lesions"]
+    assert correct.correction.lesions is viewer.layers["Lesions"]
+    assert not desk.hold().reviewed, "nobody has looked at the new labels"
+    assert desk.work.changed
+    correct.retire()
 
 
 def test_settings_are_used_and_remembered(with_ct, viewer, qtbot, fake_segment):

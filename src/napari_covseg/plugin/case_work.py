@@ -24,13 +24,15 @@ class Held:
     """A copy of what is drawn and marked for a case at one moment.
 
     ``layers`` are arrays with what `join` needs of their layers, ``reviewed`` slices (canonical z),
-    ``seconds`` those since the last save, ``edits`` the correction's count (None without one).
+    ``seconds`` those since the last save, ``edits`` the correction's count (None without one);
+    ``work`` is what it was copied from, None for labels of no served case.
     """
 
     layers: tuple[tuple[NDArray[np.uint8], dict[str, Any]], ...]
     reviewed: frozenset[int]
     seconds: float
     edits: int | None
+    work: CaseWork | None = None
 
     def labels(self) -> LabelMap:
         """The layers as one label map; slow enough for a worker's thread.
@@ -66,7 +68,7 @@ class CaseWork:
         self._reviewed[sorted(reviewed)] = True
         self._saved = self._reviewed.copy()
         self._seconds, self._edits = 0.0, 0
-        self._changed = False
+        self._changed = self._begun = False
         self._correction: Correction | None = None
 
     def adopt(self, correction: Correction | None) -> None:
@@ -74,7 +76,7 @@ class CaseWork:
         self._leave()
         if correction is None or correction.ct is not self._ct:
             return
-        if correction.layers != self._layers:
+        if self._begun and correction.layers != self._layers:
             self._changed = True
             if not set(correction.layers) <= set(self._layers):
                 # Someone put other labels over this CT: nobody has reviewed those.
@@ -86,8 +88,13 @@ class CaseWork:
         self._correction, self._edits = correction, correction.version
 
     def begin(self) -> None:
-        """All layers are there: what is seen now is what was saved."""
-        self._changed = False
+        """All layers are there: what is seen now is what was saved.
+
+        Until now a correction may have looked at labels that lay on the CT's grid before.
+        """
+        self._begun = True
+        if self._correction is not None:
+            self.adopt(self._correction)
 
     def _leave(self) -> None:
         old = self._correction
@@ -131,6 +138,7 @@ class CaseWork:
             frozenset(int(z) for z in np.flatnonzero(self.reviewed)),
             self.seconds,
             None if self._correction is None else self._correction.version,
+            self,
         )
 
     def mark_saved(self, held: Held) -> bool:

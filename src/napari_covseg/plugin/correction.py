@@ -186,7 +186,7 @@ class Correction:
             self._undone.clear()
             if self.viewing.plane is AXIAL:
                 for edit in edits:
-                    self.slices.note(edit)
+                    self.slices.note(edit, self.slice)
         else:
             source, target = (
                 (self._done, self._undone) if how == "undone" else (self._undone, self._done)

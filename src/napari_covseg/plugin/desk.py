@@ -173,11 +173,20 @@ class Desk:
 
     def mark_saved(self, record: CaseRecord, version: LabelVersion, held: Held) -> None:
         """What was held of the served case is now this version; ``saved`` tells if it is all."""
-        if self._served is None or self._work is None or self._served.record.name != record.name:
+        if self._served is None or self._work is None or held.work is not self._work:
             return
         self._served = replace(self._served, record=record, version=version)
         if self._work.mark_saved(held):
             self.saved.emit()
+
+    def make_way(self, ct: Image) -> None:
+        """Take the labels of this CT, if it is the served one, away: others come in their place."""
+        viewer, served = self._viewer(), self._served
+        if viewer is None or served is None or served.ct is not ct:
+            return
+        for layer in session_of(viewer).labels_of(ct)[::-1]:
+            if layer is not None:
+                viewer.layers.remove(layer)
 
     def clear(self) -> None:
         """Take the served case's layers out of the viewer."""

@@ -113,15 +113,20 @@ class Session:
         return next((case for case in self._cases if case.ct is ct), None)
 
     def labels_of(self, ct: Image) -> tuple[Labels | None, Labels | None]:
-        """The lungs and the lesions over a CT: its result's, else the topmost on its grid."""
+        """The lungs and the lesions over a CT: its result's, else the topmost on its grid.
+
+        Those of another CT's result are not this one's, wherever they lie.
+        """
         from napari.layers import Labels
 
         case, placement = self.case_of(ct), placement_of(ct)
         if case is not None:
             return case.lungs, case.lesions
+        others = [layer for one in self._cases for layer in (one.lungs, one.lesions)]
         found: dict[str, Labels] = {}
         for layer in self.viewer.layers:
-            here = placement_of(layer) if isinstance(layer, Labels) else None
+            free = isinstance(layer, Labels) and not any(layer is one for one in others)
+            here = placement_of(layer) if free else None
             if here is None or placement is None or not here.geometry.same_as(placement.geometry):
                 continue
             for name in (LUNGS, LESIONS):

@@ -50,10 +50,10 @@ class Slices:
         for z in range(*part.indices(len(self.lesions))):
             self.lesions[z] = labels[z].any()
 
-    def note(self, edit: Edit) -> None:
+    def note(self, edit: Edit, shown: int) -> None:
         """An edit made in the axial plane: a slice that was painted was looked at.
 
-        What changes several slices at once says nothing of the kind.
+        What changes several slices at once, or one that is not shown, says nothing of the kind.
         """
         part = edit.box[0]
         if part.stop - part.start != 1:
@@ -64,7 +64,8 @@ class Slices:
             if z not in slices:
                 slices[z] = np.zeros(self._size, bool)
             slices[z][edit.where[1:]] = True
-        self.mark(z)
+        if z == shown:
+            self.mark(z)
 
     def forget_painted(self, value: int) -> None:
         """Start anew with what was painted with a label."""

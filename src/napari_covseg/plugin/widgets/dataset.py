@@ -158,7 +158,10 @@ class DatasetWidget(QWidget):
             return None
 
     def ask_author(self) -> None:
-        """Another person works here from now on."""
+        """Another person works here from now on; what was drawn until now is of the one before."""
+        self.acts.leave(self._ask_author)
+
+    def _ask_author(self) -> None:
         try:
             author_or_ask(self, again=True)
         except CovsegError as error:
@@ -322,7 +325,7 @@ class DatasetWidget(QWidget):
     def _take_prediction(self, overview: Overview) -> None:
         """A case that was opened without labels shows those that it has got since."""
         served = self.desk.served
-        if served is None or served.version is not None:
+        if served is None or served.version is not None or served.store != overview.folder:
             return
         drawn = any(layer is not None for layer in self.session.labels_of(served.ct))
         records = {line.record.name: line.record for line in overview.lines}

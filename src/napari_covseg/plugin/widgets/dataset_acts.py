@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtWidgets import QInputDialog, QMessageBox, QWidget
 
@@ -27,6 +28,7 @@ from napari_covseg.plugin.worker import Callbacks, Runner
 from napari_covseg.plugin.workspace import WIDGETS, show_widget
 
 if TYPE_CHECKING:
+    from napari.layers import Image
     from napari.viewer import Viewer
 
     from napari_covseg.cases.queue import Order
@@ -68,6 +70,7 @@ class CaseActs:
         """What the versions of the served case took."""
         self.saved_at = time.monotonic()
         """When the served case was last saved, or opened."""
+        self._given_up: Callable[[], Image | None] = _nothing
 
     def run(
         self,
@@ -132,7 +135,17 @@ class CaseActs:
             self.open(case, taken=True)
 
     def show(self, opened: Opened) -> None:
-        """Put a case into the viewer, at the slice to begin with, ready to be corrected."""
+        """Put a case into the viewer, at the slice to begin with, ready to be corrected.
+
+        What was drawn on the case before while this one was read is saved first.
+        """
+        before, work = self._desk.served, self._desk.work
+        if before is None or work is None or not work.changed or before.ct is self._given_up():
+            self._show(opened)
+        else:
+            self.leave(partial(self._show, opened))
+
+    def _show(self, opened: Opened) -> None:
         served = self._desk.serve(opened.loaded)
         self.minutes, self.saved_at = opened.minutes, time.monotonic()
         self._view.case.take(served.record, opened.note)
@@ -146,6 +159,7 @@ class CaseActs:
 
     def leave(self, then: Callable[[], None]) -> None:
         """Keep what is not saved of the case in work, then go on."""
+        self._given_up = _nothing
         served, held = self._desk.served, self._unsaved()
         author = self._author() if held is not None else None
         if served is None or held is None:
@@ -173,7 +187,7 @@ class CaseActs:
             self._tell_nothing(held)
             return
         steps = self._saving(served, held, author, Kind.CORRECTION)
-        self.run(steps, partial(self._on_corrected, held))
+        self.run(steps, partial(self._on_corrected, served, held))
 
     def accept(self, then: Callable[[], None]) -> None:
         """Accept what is drawn, put the case away, and go on."""
@@ -206,7 +220,7 @@ class CaseActs:
             remarks=self._view.case.remarks,
             instead_of=instead_of,
         )
-        self.run(steps, partial(self._on_accepted, held, whole, then))
+        self.run(steps, partial(self._on_accepted, served, held, whole, then))
 
     def flag(self, *_: Any) -> None:
         """Flag the case with a comment and put it away, or take its flag away."""
@@ -221,7 +235,7 @@ class CaseActs:
                 return
             remarks = replace(remarks, comment=comment.strip())
         steps = partial(flag_steps, served.store, served.record.name, author, remarks, on)
-        self.leave(lambda: self.run(steps, partial(self._on_flagged, on)))
+        self.leave(lambda: self.run(steps, partial(self._on_flagged, served, on)))
 
     def give_back(self, *_: Any) -> None:
         """Save a draft and let others take the case."""
@@ -230,7 +244,8 @@ class CaseActs:
             return
         remarks = self._view.case.remarks
         steps = partial(release_steps, served.store, served.record.name, author, remarks)
-        self.leave(lambda: self.run(steps, lambda kept: self._put_away("given back", kept)))
+        done = partial(self._put_away, served, "given back")
+        self.leave(lambda: self.run(steps, done))
 
     def restore(self, version: str) -> None:
         """Take up an old version again, and show it if its case is in work."""
@@ -269,18 +284,20 @@ class CaseActs:
             self._tell(f"Saved: {kept.record.name}, {version_text(kept.version)}.")
         self._tell_beside(kept.beside)
 
-    def _on_corrected(self, held: Held, kept: Kept) -> None:
+    def _on_corrected(self, served: Served, held: Held, kept: Kept) -> None:
         self._keep(held, kept)
-        self._put_away("saved for a second reader", kept)
+        self._put_away(served, "saved for a second reader", kept)
         self._tell_beside(kept.beside)
 
-    def _on_accepted(self, held: Held, whole: bool, then: Callable[[], None], kept: Kept) -> None:
+    def _on_accepted(
+        self, served: Served, held: Held, whole: bool, then: Callable[[], None], kept: Kept
+    ) -> None:
         self._keep(held, kept)
         if kept.problem is not None:
             tell_error(kept.problem)
         if kept.accepted:
             part = "whole" if whole else f"{len(held.reviewed)} reviewed slices"
-            self._put_away(f"accepted ({part})", kept)
+            self._put_away(served, f"accepted ({part})", kept)
             then()
         elif kept.beside:
             self._settle(held, whole, then, kept)
@@ -306,11 +323,11 @@ class CaseActs:
             show_widget(self._viewing.viewer, "Review")
         box.deleteLater()
 
-    def _on_flagged(self, on: bool, kept: Kept) -> None:
+    def _on_flagged(self, served: Served, on: bool, kept: Kept) -> None:
         if on:
-            self._put_away("flagged", kept)
+            self._put_away(served, "flagged", kept)
             return
-        self._put_away("no longer flagged", kept)
+        self._put_away(served, "no longer flagged", kept)
         self.open(kept.record.name)
 
     def _on_restored(self, saved: SavedVersion) -> None:
@@ -328,10 +345,14 @@ class CaseActs:
             "is kept on this computer and offered when you open the case again."
         )
         if self._agreed(question):
+            self._given_up = ref(served.ct)
             then()
 
-    def _put_away(self, what: str, kept: Kept) -> None:
-        self._desk.clear()
+    def _put_away(self, served: Served, what: str, kept: Kept) -> None:
+        now = self._desk.served
+        # Another widget may have put another case into the viewer meanwhile.
+        if now is not None and now.ct is served.ct:
+            self._desk.clear()
         self._tell(f"{kept.record.name}: {what}.")
         self._desk.touched.emit()
 
@@ -358,3 +379,7 @@ class CaseActs:
         both = _BUTTONS.Yes | _BUTTONS.No
         answer = QMessageBox.question(self._parent, "napari-covseg", question, both)
         return bool(answer == _BUTTONS.Yes)
+
+
+def _nothing() -> None:
+    """No case was left unsaved."""

@@ -84,6 +84,11 @@ class CasePanel(QFrame):
         """How far it has come."""
         self.state.setText(f"{reviewed} of {slices} slices reviewed · {minutes:.0f} min · {saved}")
 
+    def show_running(self, running: bool) -> None:
+        """Nothing can be pressed meanwhile; who is typing goes on, or the keys would go astray."""
+        for part in (*self.buttons, self.whole, self.difficulty):
+            part.setEnabled(not running)
+
     @property
     def remarks(self) -> Remarks:
         """What is said of the case now."""

@@ -112,7 +112,7 @@ class DatasetView(QWidget):
         """Progress and Cancel stand in place of the button while it works."""
         self.run.setVisible(not running)
         self.running.setVisible(running)
-        self.case.setEnabled(not running)
+        self.case.show_running(running)
         if running:
             self.running.restart()
 

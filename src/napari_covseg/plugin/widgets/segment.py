@@ -198,6 +198,7 @@ class SegmentWidget(QWidget):
             flips = segmented.result.provenance.get("settings", {}).get("flips", "none")
             seconds = time.monotonic() - self._started
             learn(known.geometry, flips, self._device.title, seconds)
+        self.desk.make_way(layer)
         self.session.show(layer, segmented)
         fresh = [w for w in segmented.result.warnings if known is None or w not in known.warnings]
         if fresh:
@@ -334,10 +335,12 @@ class SegmentWidget(QWidget):
         return f"Segment on CPU, about {duration(seconds)}"
 
     def _may_replace(self, layer: Image) -> bool:
-        case = self.session.case_of(layer)
-        if case is None or not case.edited or case.saved is not None:
-            return True
-        return self._agreed("Your corrections are not saved. Segment again and lose them?")
+        served, work, case = self.desk.served, self.desk.work, self.session.case_of(layer)
+        unsaved = case is not None and case.edited and case.saved is None
+        if served is not None and served.ct is layer and work is not None and work.followed:
+            unsaved = work.changed
+        question = "Your corrections are not saved. Segment again and lose them?"
+        return not unsaved or self._agreed(question)
 
     def _agreed(self, question: str) -> bool:
         buttons = QMessageBox.StandardButton
