@@ -1,5 +1,6 @@
 """The reading room: crosshair, side views, slabs, distances, and findings found again."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -148,6 +149,24 @@ def test_a_point_out_of_sight_is_brought_into_view(reading):
 
 
 # The side views
+
+
+def test_side_views_show_no_labels_of_another_ct_of_the_same_size(reading, qtbot, phantom):
+    viewer = reading.viewer
+    press(viewer, "F8")
+    coronal, _ = panes(viewer)
+    reading.go_to((20, 48, 30))
+    qtbot.waitUntil(lambda: coronal.picture is not None)
+    assert np.ptp(coronal.picture, axis=2).max() > 50
+    moved = phantom.volume.geometry.affine.copy()
+    moved[2, 3] += 500.0
+    other = Geometry(phantom.volume.geometry.shape, moved)
+    data, arguments, _ = ct_layer(replace(phantom.volume, geometry=other))
+    viewer.layers.selection.active = viewer.add_image(data, **arguments)
+    reading.go_to((20, 48, 30))
+    coronal.show_plane(CORONAL)
+    # The labels of the first CT are as large, and elsewhere.
+    assert np.ptp(coronal.picture, axis=2).max() == 0
 
 
 def test_side_views_show_the_other_planes_through_the_crosshair(reading, qtbot, phantom):

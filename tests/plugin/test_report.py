@@ -1,6 +1,7 @@
 """The Report widget: what the reader writes, signs and saves, of the right CT."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,73 @@ def test_one_patients_text_stays_with_that_patient(viewer, widget, with_labels, 
     assert widget.reading().co_rads == 2
     widget.ct.value = second
     assert widget.view.reader.findings.toPlainText() == "Of the second."
+
+
+def test_what_was_measured_in_one_ct_is_not_told_of_another(
+    viewer, widget, with_labels, qtbot, phantom
+):
+    first, _, _ = with_labels
+    widget.copy()
+    done(qtbot, widget)
+    one = widget._measured.content
+    # Another kernel, the same grid: napari shows the same labels over both.
+    hu = (phantom.volume.hu + 100).astype(phantom.volume.hu.dtype)
+    add_ct(viewer, replace(phantom.volume, hu=hu, case="second"), "second")
+    widget.copy()
+    done(qtbot, widget)
+    two = widget._measured.content
+    assert (one.case, two.case) == ("phantom", "second")
+    assert two.result.density["both"].mean_hu > one.result.density["both"].mean_hu + 50
+    widget.ct.value = first
+    widget.copy()
+    done(qtbot, widget)
+    assert widget._measured.content.case == "phantom"
+
+
+def test_scores_that_change_withdraw_the_sign_off(widget, with_labels, qtbot):
+    from napari_covseg.plugin.reader_scores import ReaderScores
+
+    ct, _, _ = with_labels
+    names = ("right_upper", "right_middle", "right_lower", "left_upper", "left_lower")
+    widget.study.set_reader(ct, ReaderScores("ct_score_25", dict.fromkeys(names, 1)))
+    widget.sign("A. Roe")
+    done(qtbot, widget)
+    widget.copy()
+    done(qtbot, widget)
+    assert "SIGNED:\nA. Roe" in clipboard()
+    widget.study.set_reader(ct, ReaderScores("ct_score_25", dict.fromkeys(names, 2)))
+    widget.copy()
+    done(qtbot, widget)
+    assert "; reader 10." in clipboard()
+    assert "SIGNED" not in clipboard()
+    assert widget.view.reader.signed.text() == "Not signed"
+
+
+def test_what_is_written_while_it_is_measured_is_not_signed(widget, with_labels, qtbot):
+    ct, _, _ = with_labels
+    widget.sign("A. Roe")
+    widget.view.reader.impression.setPlainText("An afterthought.")
+    done(qtbot, widget)
+    assert widget.readings.of(ct).signed == ""
+    widget.sign("A. Roe")
+    done(qtbot, widget)
+    assert widget.readings.of(ct).reader == "A. Roe"
+
+
+def test_other_labels_make_a_preview_old_and_withdraw_the_sign_off(
+    viewer, widget, with_labels, qtbot, phantom
+):
+    _, _, lesions = with_labels
+    widget.sign("A. Roe")
+    done(qtbot, widget)
+    widget.preview()
+    done(qtbot, widget)
+    assert widget.view.preview.stale.isHidden()
+    viewer.layers.remove(lesions)
+    add_labels(viewer, phantom.labels)
+    widget._adopt()
+    assert not widget.view.preview.stale.isHidden()
+    assert widget.view.reader.signed.text() == "Not signed"
 
 
 def test_points_of_quantify_go_into_the_report(widget, with_labels, qtbot):

@@ -159,10 +159,7 @@ class Pane(QWidget):
                 bool(getattr(layer, "contour", 0)),
             )
             for layer in reading.viewer.layers
-            if placement_of(layer) is not None
-            and not is_ct(layer)
-            and layer.visible
-            and layer.data.shape == ct.data.shape
+            if not is_ct(layer) and layer.visible and _on_grid_of(layer, ct)
         ]
         return painted(upright(hu, self.plane), tuple(ct.contrast_limits), overlays)
 
@@ -318,6 +315,12 @@ class Pane(QWidget):
             (bottom, places | flags.AlignBottom),
         ):
             _write(painter, area, where, letter)
+
+
+def _on_grid_of(layer: Any, ct: Any) -> bool:
+    """Whether a layer lies on a CT's own grid; that of another CT may well be as large."""
+    one, two = placement_of(layer), placement_of(ct)
+    return one is not None and two is not None and one.geometry.same_as(two.geometry)
 
 
 def _write(painter: QPainter, area: QRectF, where: Qt.AlignmentFlag, text: str) -> None:

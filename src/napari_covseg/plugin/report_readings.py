@@ -12,6 +12,8 @@ from napari_covseg.reports.findings_content import Reading
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_covseg.reports.findings_content import ReaderScore
+
 
 @dataclass
 class _Kept:
@@ -37,11 +39,13 @@ class Readings:
             kept.reading, findings=findings, impression=impression, co_rads=co_rads
         )
 
-    def sign(self, ct: Image, name: str, labels_sha256: str) -> None:
-        """``name`` signs the text and these labels, now."""
+    def sign(
+        self, ct: Image, name: str, labels_sha256: str, scores: tuple[ReaderScore, ...] = ()
+    ) -> None:
+        """``name`` signs the text, these labels and the reader's scores, now."""
         kept = self._kept.setdefault(ct, _Kept())
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        kept.reading = replace(kept.reading, reader=name, signed=at)
+        kept.reading = replace(kept.reading, scores=scores, reader=name, signed=at)
         kept.signed_labels = labels_sha256
 
     def signed_labels(self, ct: Image) -> str:

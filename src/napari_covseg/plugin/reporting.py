@@ -96,7 +96,10 @@ def content_steps(
         if layer is not None
     ]
     lobes = session.lobes.get(ct)
-    known = _known_origin(session, desk, ct)
+    drawn = any(
+        getattr(layer, "_undo_history", ()) for layer in (lungs, lesions) if layer is not None
+    )
+    known = _known_origin(session, desk, ct, drawn)
     file = _file_of(lungs) or _file_of(lesions)
 
     def steps() -> Steps[FindingsContent]:
@@ -168,8 +171,12 @@ def reader_scores(points: Points) -> tuple[ReaderScore, ...]:
     return tuple(found)
 
 
-def _known_origin(session: Session, desk: Desk, ct: Image) -> Origin | None:
-    """How the labels over a CT came about, as far as the viewer knows."""
+def _known_origin(session: Session, desk: Desk, ct: Image, drawn: bool) -> Origin | None:
+    """How the labels over a CT came about, as far as the viewer knows.
+
+    ``drawn`` says that napari can undo something in their layers: not every stroke over a case of
+    a store goes through Correct.
+    """
     from napari_covseg.workflows.origin import Origin, mapping
 
     case = session.case_of(ct)
@@ -183,7 +190,7 @@ def _known_origin(session: Session, desk: Desk, ct: Image) -> Origin | None:
         return None
     correction = desk.correction
     edited = correction is not None and correction.ct is ct and correction.version > 0
-    return _stored_origin(served.version, edited)
+    return _stored_origin(served.version, edited or drawn)
 
 
 def _stored_origin(version: LabelVersion, edited: bool) -> Origin | None:

@@ -147,9 +147,12 @@ class ReportWidget(QWidget):
             self._runner.abandon()
             self.view.show_running(False)
             self.view.preview.clear()
-            self._show_reading()
-        if layers != self._layers:
+            # Two CTs on one grid may share labels, but not what is measured in them.
             self._follow(layers)
+            self._show_reading()
+        elif layers != self._layers:
+            self._follow(layers)
+            self._on_edited()
         self.view.show_state(ct is not None, bool(layers))
 
     def _follow(self, layers: tuple[Labels, ...]) -> None:
@@ -199,6 +202,9 @@ class ReportWidget(QWidget):
         return replace(self.readings.of(self._shown), scores=reader_scores(points))
 
     def _show_scores(self) -> None:
+        kept = self.readings.of(self._shown)
+        if kept.signed and kept.scores != self.reading().scores:
+            self._withdraw("Your scores were changed: the sign-off was withdrawn.")
         self.view.reader.show_scores(len(self.reading().scores))
 
     # The sign-off
@@ -226,9 +232,14 @@ class ReportWidget(QWidget):
         ct = self._shown
 
         def signed(content: FindingsContent) -> None:
-            if ct is not None and ct is self._shown:
-                self.readings.sign(ct, name, content.provenance.labels_sha256)
-                self._show_signed()
+            if ct is None or ct is not self._shown:
+                return
+            if content.reading != self.reading():
+                show_warning("The report was changed meanwhile: sign it again.")
+                return
+            sha256 = content.provenance.labels_sha256
+            self.readings.sign(ct, name, sha256, content.reading.scores)
+            self._show_signed()
 
         self._with_content(kept_steps, signed)
 
@@ -316,6 +327,7 @@ class ReportWidget(QWidget):
         ct, watch = self._shown, self._watch
         if ct is None or watch is None or self._runner.busy:
             return
+        self._show_scores()
         reading, signed = self.reading(), self.readings.signed_labels(ct)
         lobes, held = self.session.lobes.get(ct), self._measured
         held = held if held is not None and held.fits(watch, lobes) else None
