@@ -1,5 +1,7 @@
 """The Compare widget in a real viewer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -8,7 +10,8 @@ from two_scans import Ball, affine, grid, scan
 
 from napari_covseg.domain.change import ChangeLabel
 from napari_covseg.domain.labels import Label
-from napari_covseg.plugin.layers import ct_layer, label_layers
+from napari_covseg.plugin.comparing import change_layer
+from napari_covseg.plugin.layers import ct_layer, label_layers, placement_of
 from napari_covseg.plugin.planes import CORONAL
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.change import ChangeWidget
@@ -158,6 +161,42 @@ def test_an_edit_is_noticed_and_comparing_again_replaces(widget, viewer, pair, c
     assert names.count("Change") == 1
     assert sum(name.startswith("Prior") for name in names) == 1
     assert widget.view.state.text() == ""
+
+
+def test_an_edit_stays_noticed_whatever_the_session_tells(widget, viewer, compared):
+    lesions = viewer.layers["Lesions"]
+    lesions.data_setitem((np.array([0]), np.array([0]), np.array([0])), 3)
+    widget.session.changed.emit()
+    assert "compare again" in widget.view.state.text()
+
+
+def test_an_edit_while_it_is_compared_is_noticed(widget, viewer, pair, qtbot):
+    widget.start()
+    viewer.layers["Lesions"].data_setitem((np.array([0]), np.array([0]), np.array([0])), 3)
+    qtbot.waitUntil(lambda: widget.compared is not None)
+    assert "compare again" in widget.view.state.text()
+
+
+def test_one_label_map_is_not_compared_with_itself(widget, viewer):
+    now = scan(grid((3, 3, 3)), NOW, case="march")
+    _open(viewer, *now)
+    _open(viewer, scan(grid((3, 3, 3)), BEFORE, case="january")[0])
+    assert "share one label map" in widget.view.state.text()
+    assert not widget.view.run.isEnabled()
+
+
+def test_a_poor_fit_cannot_be_missed(widget, viewer, pair, compared):
+    result = widget.view.result
+    assert result.poor.isHidden()
+    poor = replace(
+        compared.change, registration=replace(compared.change.registration, verdict="poor")
+    )
+    result.show_change(poor)
+    assert not result.poor.isHidden()
+    scans = replace(compared.scans, change=poor)
+    _, arguments, _ = change_layer(replace(compared, scans=scans), placement_of(pair[0]))
+    assert arguments["name"] == "Change (lungs do not fit)"
+    assert widget.view.minimumSizeHint().width() <= 380
 
 
 def test_without_its_scans_a_comparison_is_gone(widget, viewer, pair, compared):

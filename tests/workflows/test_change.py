@@ -2,11 +2,13 @@
 
 import csv
 import json
-from io import StringIO
+from dataclasses import replace
+from io import BytesIO, StringIO
 
 import numpy as np
 import pytest
 from label_phantom import ORIENTATIONS, series
+from PIL import Image
 from two_scans import Ball, affine, grid, scan
 
 from napari_covseg.domain.change import ChangeLabel
@@ -14,6 +16,11 @@ from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.io import write_labels, write_volume
+from napari_covseg.quantify.change_figures import STATES
+from napari_covseg.quantify.mapping import Mapping
+from napari_covseg.reports.change_page import change_document
+from napari_covseg.reports.change_pictures import change_picture, views_of
+from napari_covseg.reports.document_html import document_html
 from napari_covseg.workflows.change import ChangeSettings, ScanFiles, _pair, change_files
 
 MOVED = affine((0, 0, 6), (1.0, 1.0, 1.05), (8, -5, 9))
@@ -103,3 +110,31 @@ def test_days_come_from_the_headers_and_other_patients_are_noticed(tmp_path):
     assert "not of one patient" in notes[0]
     assert "4711" not in notes[0]
     assert _pair(ScanFiles(now), ScanFiles(before), ChangeSettings(interval_days=5)) == (5, ())
+
+
+def test_a_poor_fit_is_written_over_all_that_rests_on_it(result):
+    def page(verdict):
+        fit = replace(result.change.registration, verdict=verdict)
+        return document_html(
+            change_document(replace(result.change, registration=fit), None, "1", "")
+        )
+
+    good, poor = page("good"), page("poor")
+    assert "not to be relied on" not in good
+    assert '<p class="strong">Poor fit of the lungs' in poor
+    assert "<h2>The same lung in both scans: not to be relied on</h2>" in poor
+    assert poor.count("<span>the lungs do not fit</span>") == len(STATES)
+
+
+def test_a_poor_fit_is_written_into_the_pictures():
+    volume, labels = scan(grid(), NOW)
+    change = np.where(labels.labels == Label.GGO, np.uint8(ChangeLabel.APPEARED), np.uint8(0))
+    views = views_of(labels, volume, volume, Mapping(np.eye(4)), change)
+    good, poor = (
+        np.asarray(Image.open(BytesIO(change_picture(views, poor=poor))), np.int16)
+        for poor in (False, True)
+    )
+    third = good.shape[1] // 3
+    for column, written in enumerate((True, False, True)):
+        part = slice(column * third + 4, (column + 1) * third - 4)
+        assert (np.abs(good[:, part] - poor[:, part]).max() > 100) == written

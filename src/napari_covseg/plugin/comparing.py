@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_covseg.quantify.lesion_changes import LesionChange
 
 CHANGE = "Change"
+POOR_CHANGE = "Change (lungs do not fit)"
 NONE = "–"
 REGION_COLUMNS = ("Before", "Now", "Diff", "%", "New", "Gone")
 LESION_COLUMNS = ("Became", "Side", "Before", "Now", "%")
@@ -148,7 +149,7 @@ def change_layer(compared: Compared, placement: Placement) -> LayerTuple:
     table.update({int(label): colour for label, colour in CHANGE_COLOURS.items()})
     arguments = {
         **_place(placement),
-        "name": CHANGE,
+        "name": CHANGE if compared.change.registration.verdict != "poor" else POOR_CHANGE,
         "opacity": 0.6,
         "colormap": DirectLabelColormap(color_dict=table),
     }

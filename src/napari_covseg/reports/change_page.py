@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from napari_covseg.quantify.volumes import SideMeasurements
 
 TITLE = "Chest CT: change of lung opacities"
+POOR = (
+    "Poor fit of the lungs: what appeared, resolved, stayed or turned is not to be relied on, in "
+    "figures and in pictures. Only “Each scan by itself” is."
+)
 REGIONS = (
     *("both", "right", "left", "upper_third", "middle_third", "lower_third"),
     *("ventral", "dorsal", "central", "peripheral"),
@@ -88,13 +92,17 @@ def _days(days: int | None) -> str:
 
 def _page_one(change: Change, picture: bytes | None) -> Iterator[Block]:
     yield Paragraph(RESEARCH_USE, "strong")
+    poor = change.registration.verdict == "poor"
+    if poor:
+        yield Paragraph(POOR, "strong")
     if change.warnings:
         many = len(change.warnings)
         yield Notice("1 warning" if many == 1 else f"{many} warnings", change.warnings)
     yield Tiles(tuple(_tiles(change)))
     yield Heading("Each scan by itself")
     yield _scans(change)
-    yield Heading("The same lung in both scans")
+    title = "The same lung in both scans"
+    yield Heading(f"{title}: not to be relied on" if poor else title)
     rows = [(part_name(name), change.parts[name]) for name in REGIONS if name in change.parts]
     yield _regions(rows)
     yield Paragraph(
@@ -115,10 +123,12 @@ def _tiles(change: Change) -> Iterator[Tile]:
         f"before {percent(before.lesions_percent)} %, {signed(points)} points",
     )
     both = change.parts["both"]
+    poor = change.registration.verdict == "poor"
     for name in STATES:
         state = both.states[name]
         title = ChangeLabel[name.upper()].title
-        yield Tile(title, f"{ml(state.ml)} ml", f"{percent(state.percent)} % of the lung")
+        more = "the lungs do not fit" if poor else f"{percent(state.percent)} % of the lung"
+        yield Tile(title, f"{ml(state.ml)} ml", more)
 
 
 def _scans(change: Change) -> Table:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MANY = 3
+POOR = "LUNGS DO NOT FIT"
 APART_MM = 15.0
 _CHANGED = tuple(label for label in ChangeLabel if label not in (0, ChangeLabel.PERSISTENT))
 _MARGIN_MM = 10.0
@@ -118,8 +119,11 @@ def _window(current: LabelMap) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def change_picture(views: Sequence[ChangeView]) -> bytes | None:
-    """A row for each view as JPEG; None without views. The patient's right is on the left."""
+def change_picture(views: Sequence[ChangeView], *, poor: bool = False) -> bytes | None:
+    """A row for each view as JPEG; None without views. The patient's right is on the left.
+
+    ``poor``: the lungs do not fit. It is written into what rests on that, for pictures travel.
+    """
     if not views:
         return None
     view = views[0]
@@ -142,6 +146,8 @@ def change_picture(views: Sequence[ChangeView]) -> bytes | None:
             axes.imshow(_drawn(one, column), aspect=one.spacing_mm[0] / one.spacing_mm[1])
             axes.set_axis_off()
             letters(axes, "A", "P")
+            if poor and column != 1:
+                write(axes, POOR, 0.5, 0.12, 9, "center")
             shown = f"{title}, slice {one.number} of {one.of}" if column == 1 else title
             axes.set_title(shown, color="white", fontsize=8, pad=3)
     _legend(figure.axes[-1], views, foot / total)

@@ -278,7 +278,8 @@ def _page(compared: ComparedScans, current: tuple[CTVolume, LabelMap], prior_ct:
 
     volume, labels = current
     change, mapping = compared.change, compared.registration.mapping
-    picture = change_picture(views_of(labels, volume, prior_ct, mapping, change.map))
+    poor = change.registration.verdict == "poor"
+    picture = change_picture(views_of(labels, volume, prior_ct, mapping, change.map), poor=poor)
     return document_html(change_document(change, picture, __version__, "change between two scans"))
 
 

@@ -29,6 +29,7 @@ from napari_covseg.plugin.comparing import (
 from napari_covseg.plugin.layers import is_ct, placement_of
 from napari_covseg.plugin.napari_versions import canvas_widget
 from napari_covseg.plugin.prior_pane import TITLE, PriorPane
+from napari_covseg.plugin.quantifying import LabelWatch
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.change_view import ChangeView
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-_EDITS = ("paint", "data", "labels_update")
 _TWO = "Open a second CT of the same patient to compare with: File > Open Folder."
 _SEGMENT = "{} has no labels yet. Segment it first (Segment), then compare."
+_SHARED = "Both CTs lie on one grid and share one label map: segment each (Segment), then compare."
 _STALE = "The labels were edited since: compare again to follow."
 
 
@@ -56,6 +57,7 @@ class ChangeWidget(QWidget):
         self.view = ChangeView(napari_viewer, self.current, self.prior)
         self.compared: Compared | None = None
         self._scans: tuple[Scan, Scan] | None = None
+        self._watch: LabelWatch | None = None
         self._shown: tuple[Image, Labels] | None = None
         self._pane: PriorPane | None = None
         self._dock: Any = None
@@ -101,7 +103,7 @@ class ChangeWidget(QWidget):
         self._retired = True
         self._runner.abandon()
         self._saver.abandon()
-        self._watch(False)
+        self._unwatch()
         if self._pane is not None:
             self._pane.retire()
         self.view.empty.stop()
@@ -122,12 +124,14 @@ class ChangeWidget(QWidget):
         except CovsegError as error:
             show_error(str(error))
             return
+        # From now on: what is edited while it is compared is not in the result.
+        watch = LabelWatch((*scans[0].layers, *scans[1].layers))
         self.view.show_running(True)
         self._runner.start(
             lambda: steps,
             Callbacks(
                 progress=self._on_progress,
-                result=lambda compared: self._on_result((scans[0], scans[1]), compared),
+                result=lambda compared: self._on_result((scans[0], scans[1]), watch, compared),
                 error=self._on_error,
                 cancelled=self._on_cancelled,
             ),
@@ -214,13 +218,13 @@ class ChangeWidget(QWidget):
     def _on_progress(self, step: Progress) -> None:
         self.view.running.show_progress(step, time.monotonic())
 
-    def _on_result(self, scans: tuple[Scan, Scan], compared: Compared) -> None:
+    def _on_result(self, scans: tuple[Scan, Scan], watch: LabelWatch, compared: Compared) -> None:
         self.view.show_running(False)
         if any(scan.ct not in self.viewer.layers for scan in scans):
             return
         self._forget()
-        self._scans, self.compared = scans, compared
-        self._watch(True)
+        self._scans, self.compared, self._watch = scans, compared, watch
+        watch.edited.connect(self._refresh)
         self._show_layers(scans, compared)
         self.view.result.show_change(compared.change)
         self._refresh()
@@ -301,21 +305,24 @@ class ChangeWidget(QWidget):
             ]
             ready = not missing
             state = _SEGMENT.format(missing[0]) if missing else ""
+            one, two = (scan_of(self.session, ct).layers for ct in (current, prior))
+            if ready and set(one) & set(two):
+                state, ready = _SHARED, False
+        if not state and self._outdated():
+            state = _STALE
         self.view.show_choice(cts, state, ready)
 
-    def _watch(self, on: bool) -> None:
-        for scan in self._scans or ():
-            for layer in scan.layers:
-                for name in _EDITS:
-                    event = layer.events[name]
-                    if on:
-                        event.connect(self._on_edited)
-                    else:
-                        event.disconnect(self._on_edited)
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = None
 
-    def _on_edited(self, _event: Any = None) -> None:
-        if not self._retired and self.compared is not None:
-            self.view.show_state(_STALE)
+    def _outdated(self) -> bool:
+        """Whether what is shown was compared of other labels than there are now."""
+        edited = self._watch is not None and self._watch.version > 0
+        return edited or any(
+            scan_of(self.session, scan.ct).layers != scan.layers for scan in self._scans or ()
+        )
 
     def _on_dock(self, visible: bool) -> None:
         """Closed by its own button."""
@@ -333,7 +340,7 @@ class ChangeWidget(QWidget):
 
     def _forget(self) -> None:
         """Take away what was shown of an older comparison."""
-        self._watch(False)
+        self._unwatch()
         self.view.result.beside.setChecked(False)
         self.view.result.flip.setChecked(False)
         self.view.result.flip.setEnabled(True)

@@ -47,6 +47,7 @@ _REGION_TIPS = (
     "Lesion where there was none, ml",
     "Healthy lung where there was lesion, ml",
 )
+_POOR = "Poor fit: do not rely on the colours, nor on any figure of change."
 _ROW_PX, _MOST_ROWS = 22, 14
 
 
@@ -128,6 +129,8 @@ class ChangeResult(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.fit, self.summary, self.warnings = paragraph(), paragraph(), paragraph()
+        self.poor = paragraph(f"<b>{_POOR}</b>")
+        self.poor.setStyleSheet("QLabel { background: #b00020; color: white; padding: 6px; }")
         self.legend = paragraph(legend_text())
         self.regions = ChangeTable(texts.REGION_COLUMNS, _REGION_TIPS)
         self.lesions = ChangeTable(texts.LESION_COLUMNS, titled=False)
@@ -146,7 +149,7 @@ class ChangeResult(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for part in (self.fit, self.warnings, self.summary):
+        for part in (self.poor, self.fit, self.warnings, self.summary):
             layout.addWidget(part)
         layout.addLayout(row)
         for part in (self.legend, self.regions, self.counts, self.lesions):
@@ -157,6 +160,7 @@ class ChangeResult(QWidget):
         """Fill everything in."""
         colour = _COLOURS[change.registration.verdict]
         self.fit.setText(f'<span style="color:{colour};">●</span> {texts.fit_text(change)}')
+        self.poor.setVisible(change.registration.verdict == "poor")
         self.warnings.setText("\n".join(f"⚠ {text}" for text in change.warnings))
         self.warnings.setVisible(bool(change.warnings))
         self.summary.setText(texts.summary_text(change))
