@@ -6,9 +6,11 @@ from functools import partial
 import pytest
 from toy_stores import SETTINGS, accept, add_patient, poisoned, toy_store, untrained
 
+from napari_covseg.cases.gate import GateDecision, Way
 from napari_covseg.cases.held_out import Role, roles_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.plugin import curves as curves_module
+from napari_covseg.plugin.model_list import Verdict
 from napari_covseg.plugin.retrain_texts import forecast, learn, run_text, why_not
 from napari_covseg.plugin.retraining import material_of
 from napari_covseg.plugin.widgets import retrain as module
@@ -214,6 +216,21 @@ def test_a_change_by_another_widget_is_seen(widget, use, tmp_path, qtbot):
     widget.desk.touched.emit()
     qtbot.waitUntil(widget.view.run.isEnabled)
     assert "each is left out" in widget.view.material.text()
+
+
+def test_what_was_compared_and_then_promoted_is_not_offered_again(widget, use, tmp_path, qtbot):
+    store = toy_store(tmp_path / "store", 1)
+    base = add_model(store, str(untrained(tmp_path / "base")), author="RA")
+    use(store)
+    new, old = widget.overview.models
+    decision = GateDecision(True, "better", "sure", Way.HELD_OUT, 2, 2, 0)
+    widget.view.verdict.show_verdict(Verdict(old, new, decision, asked=True))
+    assert not widget.view.verdict.promote.isHidden()
+    promote_model(store, base, by="RA", why="better")
+    widget.desk.touched.emit()
+    qtbot.waitUntil(lambda: widget.overview.live.sha256 == base.sha256)
+    assert widget.view.verdict.promote.isHidden()
+    assert widget.view.verdict.verdict.asked
 
 
 def test_a_store_that_cannot_be_written_to(widget, use, tmp_path, qtbot, errors):

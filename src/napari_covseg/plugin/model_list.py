@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,12 @@ class Verdict:
         if self.decision.promote:
             return f"{self.new.title} passes the gate, and is not live"
         return f"{self.new.title} refused by the gate, {self.old_text}"
+
+    def among(self, models: Iterable[ModelLine]) -> Verdict:
+        """The same of the two models as they stand now."""
+        lines = {one.sha256: one for one in models}
+        old, new = (lines.get(one.sha256, one) for one in (self.old, self.new))
+        return replace(self, old=old, new=new)
 
     @property
     def old_text(self) -> str:

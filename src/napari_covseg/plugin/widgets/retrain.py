@@ -157,7 +157,9 @@ class RetrainWidget(QWidget):
         view.certainty.setText(f"<small>How sure it will be: {certainty_text(material)}.</small>")
         view.material.setVisible(bool(material.cases))
         view.certainty.setVisible(not why_not(material))
-        if asked is None or not asked.asked:
+        if asked is not None and asked.asked:
+            view.verdict.show_verdict(asked.among(overview.models))
+        else:
             view.verdict.show_verdict(overview.verdict)
         if self.retraining is None:
             view.unfinished.show_run(overview.unfinished)
