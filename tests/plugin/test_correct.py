@@ -806,3 +806,18 @@ def test_every_key_is_bound_and_shown(widget, viewer):
     bound = dict(viewer.keymap)
     widget.retire()
     assert len(viewer.keymap) == len(bound) - len(KEYS) - 2  # and undo and redo
+
+
+def test_marking_slices_takes_time_and_a_pause_does_not(widget, monkeypatch):
+    from napari_covseg.plugin import correction as module
+
+    correction, now = widget.correction, [1e6]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    correction.slices.mark(0)
+    before = correction.seconds
+    now[0] += 12
+    correction.slices.mark(1)
+    assert correction.seconds - before == pytest.approx(12)
+    now[0] += 5000
+    correction.slices.mark(2)
+    assert correction.seconds - before == pytest.approx(12 + 60)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
 _PAUSE_S = 60.0
-"""Longer between two edits is not work on the case."""
+"""Longer between two edits or marks is not work on the case."""
 
 Tool = Callable[[Canvas], Edit]
 """A function of the editing library with everything chosen but the canvas."""
@@ -60,6 +60,8 @@ class Correction:
         """Grows with every edit."""
         self.seconds = 0.0
         self._last = time.monotonic()
+        # Looking at slices that are right is work too.
+        self.slices.changed.connect(self._note_time)
         self._done: list[Labels] = []
         self._undone: list[Labels] = []
         self._guards: list[Guard] = []
@@ -194,10 +196,14 @@ class Correction:
             _remove_last(source, layer)
             target.append(layer)
             self._show(edits)
+        self._note_time()
+        self.edited.emit()
+
+    def _note_time(self) -> None:
+        """Count the time since the last edit or mark, unless it was a pause."""
         now = time.monotonic()
         self.seconds += min(now - self._last, _PAUSE_S)
         self._last = now
-        self.edited.emit()
 
     def _on_lost(self) -> None:
         self._look_at_layers()
@@ -288,8 +294,8 @@ class Correction:
             bounds = whole(held.shape)
             everywhere = np.ones(held.shape, bool)
             self._write(layer, changed(layer.data, bounds, everywhere, held), True)
-        self.seconds = draft.seconds
         self.slices.take_reviewed(draft.reviewed)
+        self.seconds = draft.seconds
 
 
 def _remove_last(layers: list[Labels], layer: Labels) -> None:
