@@ -200,7 +200,7 @@ def cells(line: ModelLine) -> tuple[str, ...]:
     made = "" if line.made is None else f"{line.made.astimezone():%d %b}"
     dice = "–" if math.isnan(line.dice) else f"{line.dice:.3f}"
     by = line.promoted.by if line.promoted else "–"
-    name = "with the package" if line.sha256 is None else line.name
+    name = "shipped" if line.sha256 is None else line.name
     gate = "" if line.sha256 is None else line.gate_text
     return (LIVE if line.live else "", name, line.parent, made, dice, gate, by)
 
