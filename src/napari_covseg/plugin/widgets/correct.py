@@ -6,13 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_covseg.plugin.correction import Correction
 from napari_covseg.plugin.desk import desk_of
-from napari_covseg.plugin.layers import is_ct, lesions_layer, lungs_layer, placement_of
+from napari_covseg.plugin.layers import lesions_layer, lungs_layer, placement_of
 from napari_covseg.plugin.live_volumes import measurements_of
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.viewing import viewing_of
@@ -21,11 +20,11 @@ from napari_covseg.plugin.widgets.correct_threshold import CorrectThreshold
 from napari_covseg.plugin.widgets.correct_tools import CorrectTools
 from napari_covseg.plugin.widgets.correct_uncertainty import CorrectUncertainty
 from napari_covseg.plugin.widgets.correct_view import CorrectView
+from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
-    from napari.layers import Image
     from napari.viewer import Viewer
 
     from napari_covseg.editing.tally import Tally
@@ -41,7 +40,7 @@ class CorrectWidget(QWidget):
         self.viewing = viewing_of(napari_viewer)
         self.session = session_of(napari_viewer)
         self.desk = desk_of(napari_viewer)
-        self.ct = ComboBox(name="ct", label="CT", choices=self._cts, tooltip="The CT to correct")
+        self.ct = ct_box(self.session, "The CT to correct")
         self.view = CorrectView(self.ct)
         self.correction: Correction | None = None
         self._counter = Runner()
@@ -143,10 +142,6 @@ class CorrectWidget(QWidget):
 
     # What is corrected
 
-    def _cts(self, _box: Any = None) -> list[tuple[str, Image]]:
-        layers = self.session.viewer.layers
-        return [(layer.name, layer) for layer in layers if is_ct(layer)]
-
     def _adopt(self) -> None:
         """Correct the labels over the chosen CT, if there are any."""
         ct = self.ct.value
@@ -206,9 +201,7 @@ class CorrectWidget(QWidget):
     def _on_layers(self, event: Any) -> None:
         if self._retired:
             return
-        self.ct.reset_choices()
-        if event.type == "inserted" and is_ct(event.value):
-            self.ct.value = event.value
+        follow(self.ct, event)
         self._adopt()
 
     def _on_session(self) -> None:

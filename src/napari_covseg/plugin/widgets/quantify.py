@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin.desk import desk_of
-from napari_covseg.plugin.layers import is_ct
 from napari_covseg.plugin.live_volumes import measurements_of
 from napari_covseg.plugin.quantify_texts import score_parts
 from napari_covseg.plugin.quantifying import LabelWatch, Source, lesion_voxel, quantify_steps
@@ -19,6 +17,7 @@ from napari_covseg.plugin.reader_scores import KINDS, ReaderScores, agreement_te
 from napari_covseg.plugin.reading import reading_of
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.study import study_of
+from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.widgets.quantify_files import QuantifyFiles
 from napari_covseg.plugin.widgets.quantify_view import QuantifyView
@@ -44,7 +43,7 @@ class QuantifyWidget(QWidget):
         super().__init__(parent)
         self.session, self.desk = session_of(napari_viewer), desk_of(napari_viewer)
         self.reading, self.study = reading_of(napari_viewer), study_of(napari_viewer)
-        self.ct = ComboBox(name="ct", label="CT", choices=self._cts, tooltip="The CT to measure")
+        self.ct = ct_box(self.session, "The CT to measure")
         self.view = QuantifyView(napari_viewer, self.ct)
         self.source: Source | None = None
         self.result: Quantification | None = None
@@ -106,16 +105,10 @@ class QuantifyWidget(QWidget):
 
     # What is measured
 
-    def _cts(self, _box: Any = None) -> list[tuple[str, Image]]:
-        layers = self.session.viewer.layers
-        return [(layer.name, layer) for layer in layers if is_ct(layer)]
-
     def _on_layers(self, event: Any) -> None:
         if self._retired:
             return
-        self.ct.reset_choices()
-        if event.type == "inserted" and is_ct(event.value):
-            self.ct.value = event.value
+        follow(self.ct, event)
         self._adopt()
 
     def _adopt(self) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices, QGuiApplication
@@ -20,7 +19,7 @@ from napari_covseg.domain.errors import CovsegError, UsageError
 from napari_covseg.domain.progress import Steps
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.desk import desk_of
-from napari_covseg.plugin.layers import is_ct, placement_of
+from napari_covseg.plugin.layers import placement_of
 from napari_covseg.plugin.quantifying import LabelWatch
 from napari_covseg.plugin.report_readings import Readings
 from napari_covseg.plugin.reporting import (
@@ -37,6 +36,7 @@ from napari_covseg.plugin.reporting import (
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.study import study_of
 from napari_covseg.plugin.widgets.author import author_or_ask
+from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.widgets.report_view import ReportView
 from napari_covseg.plugin.worker import Callbacks, Runner
@@ -58,7 +58,7 @@ class ReportWidget(QWidget):
         super().__init__(parent)
         self.session, self.desk = session_of(napari_viewer), desk_of(napari_viewer)
         self.study = study_of(napari_viewer)
-        self.ct = ComboBox(name="ct", label="CT", choices=self._cts, tooltip="The CT to report on")
+        self.ct = ct_box(self.session, "The CT to report on")
         self.view = ReportView(napari_viewer, self.ct)
         self.readings = Readings()
         self._shown: Image | None = None
@@ -123,16 +123,10 @@ class ReportWidget(QWidget):
 
     # Which CT, and what the reader wrote about it
 
-    def _cts(self, _box: Any = None) -> list[tuple[str, Image]]:
-        layers = self.session.viewer.layers
-        return [(layer.name, layer) for layer in layers if is_ct(layer)]
-
     def _on_layers(self, event: Any) -> None:
         if self._retired:
             return
-        self.ct.reset_choices()
-        if event.type == "inserted" and is_ct(event.value):
-            self.ct.value = event.value
+        follow(self.ct, event)
         self._adopt()
 
     def _adopt(self) -> None:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox
 from napari.utils.notifications import (
     notification_manager,
     show_error,
@@ -22,7 +21,7 @@ from napari_covseg.domain.progress import Progress
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.expected_time import duration, expected_seconds, learn
-from napari_covseg.plugin.layers import Placement, is_ct, placement_of, volume_of
+from napari_covseg.plugin.layers import Placement, placement_of, volume_of
 from napari_covseg.plugin.model_list import live_source_steps
 from napari_covseg.plugin.session import (
     Case,
@@ -33,6 +32,7 @@ from napari_covseg.plugin.session import (
     session_of,
 )
 from napari_covseg.plugin.viewing import viewing_of
+from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.segment_view import SegmentView
 from napari_covseg.plugin.worker import Callbacks, Runner
 
@@ -53,7 +53,7 @@ class SegmentWidget(QWidget):
         self.viewing = viewing_of(napari_viewer)
         self.session = session_of(napari_viewer)
         self.desk = desk_of(napari_viewer)
-        self.ct = ComboBox(name="ct", label="CT", choices=self._cts, tooltip="The CT to segment")
+        self.ct = ct_box(self.session, "The CT to segment")
         settings = preferences.load_settings()
         self.view = SegmentView(napari_viewer, self.ct, settings)
         self._runner, self._measurer = Runner(), Runner()
@@ -257,15 +257,10 @@ class SegmentWidget(QWidget):
 
     # What the viewer and the session tell
 
-    def _cts(self, _box: Any = None) -> list[tuple[str, Image]]:
-        return [(layer.name, layer) for layer in self.viewer.layers if is_ct(layer)]
-
     def _on_layers(self, event: Any) -> None:
         if self._retired:
             return
-        self.ct.reset_choices()
-        if event.type == "inserted" and is_ct(event.value):
-            self.ct.value = event.value
+        follow(self.ct, event)
         self._refresh()
 
     def _on_session(self) -> None:
