@@ -139,10 +139,31 @@ def _cut_out(grey: Tensor, rng: np.random.Generator) -> Tensor:
     return grey
 
 
+def empty_part(grey: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """Cutout (DeVries & Taylor 2017): one place of ``share`` of the area of ``(1, h, w)`` is black.
+
+    It has the patch's shape and lies wholly inside of it, anywhere.
+    """
+    height, width = grey.shape[1:]
+    h, w = (round(n * math.sqrt(share)) for n in (height, width))
+    y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    emptied = grey.clone()
+    emptied[:, y : y + h, x : x + w] = 0
+    return emptied
+
+
 def make_batch(
-    slices: list[TrainingSlice], size: tuple[int, int], rng: np.random.Generator
+    slices: list[TrainingSlice],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    cutout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Images ``(n, 1, h, w)`` in [-1, 1] and codes ``(n, h, w)``."""
+    """Images ``(n, 1, h, w)`` in [-1, 1] and codes ``(n, h, w)``.
+
+    With ``cutout`` that share of every second image, by chance, is empty; the codes stay, so that
+    the network must tell from the surroundings. DeVries & Taylor found that a place wholly inside
+    of the image, in half of the images, does as well as one that is cut by its border in all.
+    """
     images, codes = [], []
     for one in slices:
         grey, labels = cut_patch(one, size, rng)
@@ -150,6 +171,8 @@ def make_batch(
         if rng.random() < 0.15:
             visible = _field_of_view(grey.shape[1:], rng)
             grey, labels = grey * visible, labels * visible
+        if cutout and rng.random() < 0.5:
+            grey = empty_part(grey, cutout, rng)
         images.append(grey * 2 - 1)
         codes.append(labels)
     return torch.stack(images), torch.stack(codes)

@@ -95,7 +95,9 @@ def check_folder(
     if not path.is_file():
         return None
     state = read_state(path)
-    check_same(state["made_for"], made_for(preset, identity), CHANGEABLE)
+    # A setting that an earlier version did not have yet was what is now its default.
+    saved = {**Preset().to_dict(), **state["made_for"]}
+    check_same(saved, made_for(preset, identity), CHANGEABLE)
     return state
 
 

@@ -63,6 +63,8 @@ class SliceBatches(_Drawn):
         has patients.
     lesion_share
         Share of draws that take a slice with a lesion, where the dataset has any.
+    cutout
+        Share of the area that is emptied, in every second patch (`make_batch`).
 
     Raises
     ------
@@ -78,9 +80,10 @@ class SliceBatches(_Drawn):
         seed: int,
         weights: Mapping[str, float] | None = None,
         lesion_share: float = 0.65,
+        cutout: float = 0.0,
     ) -> None:
         super().__init__(seed)
-        self._patch, self._batch = patch, batch
+        self._patch, self._batch, self._cutout = patch, batch, cutout
         sets: dict[str, list[TrainingSlice]] = {}
         for case in cases:
             planes = zip(case.image, case.codes, strict=True)
@@ -93,7 +96,7 @@ class SliceBatches(_Drawn):
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Images ``(n, 1, y, x)`` in [-1, 1] and codes ``(n, y, x)``."""
         slices = [self._sampler.draw() for _ in range(self._batch)]
-        return make_batch(slices, self._patch, self._rng)
+        return make_batch(slices, self._patch, self._rng, self._cutout)
 
 
 class PatchBatches(_Drawn):

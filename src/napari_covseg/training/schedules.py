@@ -27,7 +27,7 @@ _NOT_NEGATIVE = (
     *("warm_up", "weight_decay", "least_rate", "patience", "stop_after", "least_gain"),
     *("clip", "minutes", "workers", "seed"),
 )
-_SHARES = ("ema", "factor", "encoder_rate", "lesion_share", "augmentation")
+_SHARES = ("ema", "factor", "encoder_rate", "lesion_share", "augmentation", "cutout")
 
 CHANGEABLE = ("name", "minutes", "validate_every")
 """Fields that may differ when a training is resumed: they do not change what a step does."""
@@ -85,6 +85,7 @@ class Preset:
     channels_last: bool = _said(True, "memory order that convolutions like")
     compile: bool = _said(True, "compile the network (CUDA only)")
     augmentation: float = _said(0.15, "probability of each random change (volumes)")
+    cutout: float = _said(0.0, "share of a slice's area that is emptied, in every second patch")
     lesion_share: float = _said(0.65, "share of patches that are taken where a lesion is")
     dataset_weights: Mapping[str, float] = field(
         default_factory=dict,
@@ -107,6 +108,8 @@ class Preset:
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name}={getattr(self, name)}: expected 0 to 1")
+        if self.cutout and self.dimensions == 3:
+            raise UsageError(f"cutout={self.cutout}: it is for slices, not for volumes; leave it 0")
         if len(self.patch) != self.dimensions or min(self.patch) < 1:
             raise UsageError(
                 f"patch={_shown(self.patch)}: recipe {self.recipe} needs {self.dimensions} sizes"

@@ -270,7 +270,9 @@ def _source(
     weights = preset.dataset_weights
     if preset.dimensions == 2:
         y, x = preset.patch
-        return SliceBatches(cases, (y, x), preset.batch, seed, weights, preset.lesion_share)
+        return SliceBatches(
+            cases, (y, x), preset.batch, seed, weights, preset.lesion_share, preset.cutout
+        )
     z, y, x = preset.patch
     change = VolumeAugmentation(preset.augmentation) if preset.augmentation else None
     where = device.name if device.kind == "cuda" else "cpu"
