@@ -16,6 +16,7 @@ from napari_covseg.io import read_volume, write_labels, write_volume
 from napari_covseg.io.dicom_patient import dicom_identity
 from napari_covseg.quantify.volumes import measure
 from napari_covseg.workflows import segment as segmenting
+from napari_covseg.workflows.origin import voxels_hash
 from napari_covseg.workflows.quantify import CSV_COLUMNS
 from napari_covseg.workflows.report import labels_hash, report_file
 from napari_covseg.workflows.report_cases import case_row, columns, write_cases
@@ -94,6 +95,30 @@ def test_labels_that_were_changed_are_corrected_ones(case):
     assert content.provenance.made == "corrected"
     assert content.warnings == ()
     assert content.provenance.labels_sha256 == labels_hash(as_map(labels))
+
+
+def test_a_correction_that_leaves_every_volume_as_it_was_is_one(case):
+    ct, folder, out = case
+    labels = sick_blocks()
+    ggo, lung = np.argwhere(labels == Label.GGO)[0], np.argwhere(labels == Label.LEFT_LUNG)[0]
+    before = measure(as_map(labels))
+    labels[tuple(ggo)], labels[tuple(lung)] = Label.LEFT_LUNG, Label.GGO
+    assert measure(as_map(labels)).left == before.left
+    write_labels(as_map(labels), folder / "scan_labels.nii.gz")
+    assert report(ct, out, labels=folder).content.provenance.made == "corrected"
+
+
+def test_files_from_before_there_was_a_hash_are_told_by_their_volumes(case):
+    ct, folder, out = case
+    path = folder / "scan.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    assert held.pop("labels_voxels_sha256") == voxels_hash(as_map(sick_blocks()))
+    path.write_text(json.dumps(held), encoding="utf-8")
+    assert report(ct, out, labels=folder).content.provenance.made == "automatic"
+    labels = sick_blocks()
+    labels[5, 20, 62] = Label.LEFT_LUNG
+    write_labels(as_map(labels), folder / "scan_labels.nii.gz")
+    assert report(ct, out, labels=folder).content.provenance.made == "corrected"
 
 
 def test_labels_edited_before_they_were_saved_are_corrected_ones(case):

@@ -103,7 +103,6 @@ def content_steps(
     file = _file_of(lungs) or _file_of(lesions)
 
     def steps() -> Steps[FindingsContent]:
-        from napari_covseg.quantify.volumes import measure
         from napari_covseg.workflows.origin import Origin, origin_of
         from napari_covseg.workflows.report import CaseFiles, report_content
 
@@ -113,7 +112,7 @@ def content_steps(
         if origin is None and file is not None:
             from napari_covseg.io.labels import label_case_name
 
-            origin = origin_of(file, label_case_name(file), measure(labels))
+            origin = origin_of(file, label_case_name(file), labels)
         case = CaseFiles(replace(labels, case=volume.case), volume, origin or Origin(), lobes)
         return (yield from report_content(case, reading))
 

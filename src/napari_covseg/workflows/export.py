@@ -138,7 +138,7 @@ def _export(
     series = open_source(source, labels.geometry, series=settings.series, case=labels.case)
     placed = series.place(labels)
     measured = measure(placed)
-    maker, notes = _maker(path, labels.case, measured, settings)
+    maker, notes = _maker(path, labels, settings)
     target = _target(output, series.case, settings.format, path)
     yield Progress(2, 3, f"writing {target.name}")
     seg_path = target if settings.format == "dicom-seg" else _seg_beside(target, path)
@@ -206,13 +206,11 @@ def _on_grid(labels: LabelMap, source: Path, series: str | None) -> LabelMap:
     return LabelMap(whole, volume.geometry, labels.case, volume.to_native, labels.warnings)
 
 
-def _maker(
-    path: Path, case: str, measured: Measurements, settings: ExportSettings
-) -> tuple[Maker, tuple[str, ...]]:
+def _maker(path: Path, labels: LabelMap, settings: ExportSettings) -> tuple[Maker, tuple[str, ...]]:
     """Who made the labels: by the settings, else by the JSON that stands beside a result."""
     from napari_covseg.io.dicom_maker import Maker
 
-    origin = origin_of(path, case, measured)
+    origin = origin_of(path, labels.case, labels)
     known = Maker(
         settings.made_by or "corrected",
         origin.model.get("name", ""),

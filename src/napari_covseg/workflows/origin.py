@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from napari_covseg.quantify.volumes import Measurements
+from napari_covseg.domain.volume import LabelMap
 
+VOXELS_KEY = "labels_voxels_sha256"
+"""Where the JSON beside a label map keeps `voxels_hash`."""
 _SAME = 1e-6
 
 
@@ -30,23 +32,30 @@ class Origin:
     warnings: tuple[str, ...] = ()
 
 
-def origin_of(path: Path, case: str, measured: Measurements) -> Origin:
+def origin_of(path: Path, case: str, labels: LabelMap) -> Origin:
     """Read ``<case>.json`` beside a label file.
 
-    Its volumes tell whether the labels were changed since, voxel for voxel; or it says itself that
-    they had been edited before they were saved.
+    The hash in it tells whether one voxel of ``labels`` was changed since; or it says itself that
+    they had been edited before they were saved. Files from before there was a hash are told by
+    their volumes.
     """
     report = _report_beside(path, case)
     provenance = mapping(report, "provenance")
     model = {key: str(value) for key, value in mapping(provenance, "model").items()}
     if not model:
         return Origin()
-    changed = bool(provenance.get("edited")) or not _unchanged(
-        mapping(report, "measurements"), measured
-    )
+    changed = bool(provenance.get("edited")) or not _unchanged(report, labels)
     warnings = report.get("warnings")
     lines = tuple(map(str, warnings)) if isinstance(warnings, list) else ()
     return Origin(True, changed, model, provenance, lines)
+
+
+def voxels_hash(labels: LabelMap) -> str:
+    """SHA-256 of the canonical voxels (uint8; z, y, x); the affine, which files round, is out."""
+    digest = hashlib.sha256(f"uint8 {labels.geometry.shape}".encode())
+    for plane in labels.labels:
+        digest.update(plane.tobytes())
+    return digest.hexdigest()
 
 
 def mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -63,9 +72,18 @@ def _report_beside(path: Path, case: str) -> Mapping[str, Any]:
     return report if isinstance(report, dict) else {}
 
 
-def _unchanged(reported: Mapping[str, Any], measured: Measurements) -> bool:
-    """Whether volumes are those of the report, voxel for voxel."""
-    now = measured.to_dict()
+def _unchanged(report: Mapping[str, Any], labels: LabelMap) -> bool:
+    told = report.get(VOXELS_KEY)
+    if isinstance(told, str):
+        return told == voxels_hash(labels)
+    return _same_volumes(mapping(report, "measurements"), labels)
+
+
+def _same_volumes(reported: Mapping[str, Any], labels: LabelMap) -> bool:
+    """Whether volumes are those of the report, to the voxel."""
+    from napari_covseg.quantify.volumes import measure
+
+    now = measure(labels).to_dict()
     for side in ("left", "right"):
         before = mapping(reported, side)
         for name, value in now[side].items():

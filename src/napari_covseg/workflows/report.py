@@ -192,7 +192,6 @@ def _read_labels(
     path: Path, volume: CTVolume, given: Path, request: ReportRequest
 ) -> Steps[tuple[LabelMap, Origin]]:
     from napari_covseg.io import read_labels
-    from napari_covseg.quantify.volumes import measure
     from napari_covseg.workflows.evaluate import label_files
 
     file = given
@@ -207,7 +206,7 @@ def _read_labels(
         file = found[0]
     yield Progress(0, 1, f"reading {file.name}")
     labels = read_labels(file, label_map=request.label_map)
-    return labels, origin_of(file, labels.case, measure(labels))
+    return labels, origin_of(file, labels.case, labels)
 
 
 def _identity(path: Path, request: ReportRequest) -> Identity:

@@ -19,6 +19,7 @@ from napari_covseg import __version__
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.workflows.origin import VOXELS_KEY, voxels_hash
 from napari_covseg.workflows.segment_settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ def make_report(result: SegmentResult, case: str) -> dict[str, Any]:
     return {
         "case": case,
         "labels_file": f"{case}_labels.nii.gz",
+        VOXELS_KEY: voxels_hash(result.labels),
         **unsure,
         "measurements": result.measurements.to_dict(),
         "warnings": list(result.warnings),
