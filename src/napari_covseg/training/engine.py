@@ -70,10 +70,7 @@ class _Run:
         torch.manual_seed(self.preset.seed + self.parallel.rank)
         # Fixed shapes: let cuDNN find the fastest way.
         torch.backends.cudnn.benchmark = job.device.kind == "cuda"
-        self.learner = Learner(
-            *(job.network, job.loss, self.preset, job.device, self.parallel),
-            *(job.distillation, job.lesions_apart),
-        )
+        self.learner = job.make_learner() if job.make_learner else _learner(job)
         self.rule = RateRule(self.preset)
         seeds = [
             source_seed(self.preset.seed, self.parallel.rank, lane)
@@ -108,9 +105,10 @@ class _Run:
         return account.result()
 
     def _train_step(self) -> None:
-        rate = self.rule.at(self.account.step, self.account.share)
+        done = self.account.share
+        rate = self.rule.at(self.account.step, done)
         images, codes = self.batches.next_batch()
-        values = self.learner.step(images, codes, rate, self.account.step + 1)
+        values = self.learner.step(images, codes, rate, self.account.step + 1, done)
         self.account.count_step(rate, values)
 
     def _end_epoch(self) -> Steps[None]:
@@ -200,3 +198,10 @@ class _Run:
     def close(self) -> None:
         self.batches.close()
         self.account.close()
+
+
+def _learner(job: Job) -> Learner:
+    return Learner(
+        *(job.network, job.loss, job.preset, job.device, job.parallel),
+        *(job.distillation, job.lesions_apart),
+    )

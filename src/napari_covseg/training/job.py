@@ -13,7 +13,7 @@ from torch import nn
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.progress import Steps
 from napari_covseg.models.device import Device
-from napari_covseg.training.learner import Loss
+from napari_covseg.training.learner import Learner, Loss
 from napari_covseg.training.outcome import EpochReport
 from napari_covseg.training.parallel import Alone, Parallel
 from napari_covseg.training.prefetch import BatchSource
@@ -51,6 +51,8 @@ class Job:
         Whether the network as it is given can tell GGO from consolidation.
     publish
         Called with `Learner.kept` at the end of epochs.
+    make_learner
+        Makes what steps change, where that is more than the network and its loss.
     """
 
     preset: Preset
@@ -65,6 +67,7 @@ class Job:
     distillation: float = 0.0
     lesions_apart: bool = True
     publish: Publish | None = None
+    make_learner: Callable[[], Learner] | None = None
     parallel: Parallel = field(default_factory=Alone)
     tensorboard: bool = True
     resume: bool = False

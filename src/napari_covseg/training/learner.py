@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,20 @@ from napari_covseg.training.distillation import distillation_loss
 from napari_covseg.training.parallel import Parallel
 from napari_covseg.training.schedules import Preset
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Tensor], Tensor]
+"""Of what the network gives in training, a tensor or `DeepOutputs`, and of the allowed classes."""
+
+
+@runtime_checkable
+class ChangingLoss(Protocol):
+    """A loss that changes in the course of a training."""
+
+    def at(self, done: float) -> Loss:
+        """The loss when a share ``done`` (0 to 1) of the training is behind."""
+
+
+MOMENTUM = 0.9
+"""Of SGD."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +94,36 @@ class Learner:
         """Whether a gradient that is no number skips a step (float16) and is no failure."""
         return self._scaler.is_enabled()
 
-    def step(self, images: Tensor, codes: Tensor, rate: float, number: int) -> StepLoss:
-        """One step on images ``(n, 1, *spatial)`` and codes ``(n, *spatial)``, from 1."""
-        self.network.train()
-        for group, share in zip(self._optimiser.param_groups, self._shares, strict=True):
-            group["lr"] = rate * share
-        images = images.to(self._device.name, non_blocking=True)
-        images = images.contiguous(memory_format=self._layout)
+    def step(
+        self, images: Tensor, codes: Tensor, rate: float, number: int, done: float = 0.0
+    ) -> StepLoss:
+        """One step on images ``(n, 1, *spatial)`` and codes ``(n, *spatial)``.
+
+        ``number`` counts from 1; ``done`` is the share of the training that is behind.
+        """
+        images = self._begin(images, rate)
         # Asked before the codes are moved, so that nothing waits for the device.
         taught = self._taught(codes)
         codes = codes.to(self._device.name, non_blocking=True)
         with autocast(self._device):
-            logits = self._forward(images)
-        loss = self._loss(logits, self._table[codes.long()].movedim(-1, 1))
+            outputs = self._forward(images)
+        now = self._loss.at(done) if isinstance(self._loss, ChangingLoss) else self._loss
+        loss = now(outputs, self._table[codes.long()].movedim(-1, 1))
         if taught:
+            logits = outputs if isinstance(outputs, Tensor) else outputs.final
             loss = loss + self._distillation * self._apart(images, logits, codes, taught)
+        return self._descend(loss, number)
+
+    def _begin(self, images: Tensor, rate: float) -> Tensor:
+        """Set the rate, and move the images to where the network is."""
+        self.network.train()
+        for group, share in zip(self._optimiser.param_groups, self._shares, strict=True):
+            group["lr"] = rate * share
+        images = images.to(self._device.name, non_blocking=True)
+        return images.contiguous(memory_format=self._layout)
+
+    def _descend(self, loss: Tensor, number: int) -> StepLoss:
+        """Move the weights against the gradient of ``loss``, and their average after them."""
         self._optimiser.zero_grad(set_to_none=True)
         self._parallel.backward(self._scaler.scale(loss))
         self._scaler.unscale_(self._optimiser)
@@ -192,7 +220,7 @@ def _copy_of(network: nn.Module) -> nn.Module:
 
 
 def _optimiser(network: nn.Module, preset: Preset, device: Device) -> torch.optim.Optimizer:
-    """Adam or AdamW; a pretrained encoder is a group with its share of the rate."""
+    """Adam, AdamW or SGD with momentum; a pretrained encoder is a group with its share of the rate."""
     slow: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
@@ -201,6 +229,10 @@ def _optimiser(network: nn.Module, preset: Preset, device: Device) -> torch.opti
     groups: list[dict[str, Any]] = [{"params": rest, "share": 1.0}]
     if slow:
         groups.append({"params": slow, "share": preset.encoder_rate})
+    if preset.optimiser == "sgd":
+        return torch.optim.SGD(
+            groups, lr=preset.learning_rate, momentum=MOMENTUM, weight_decay=preset.weight_decay
+        )
     kind = torch.optim.AdamW if preset.optimiser == "adamw" else torch.optim.Adam
     return kind(
         groups,
