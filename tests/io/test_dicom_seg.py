@@ -13,31 +13,9 @@ from napari_covseg.domain.labels import Label
 from napari_covseg.io.dicom import read_dicom
 from napari_covseg.io.dicom_seg import (
     is_dicom_seg,
-    label_of_segment,
     read_dicom_seg,
     segment_names,
 )
-
-
-@pytest.mark.parametrize(
-    ("texts", "label"),
-    [
-        (("Left lung", "Lung"), Label.LEFT_LUNG),
-        (("lung_right",), Label.RIGHT_LUNG),
-        (("Segment_1", "Lung Left"), Label.LEFT_LUNG),
-        (("Upper lobe of left lung",), Label.LEFT_LUNG),
-        (("Lungs",), Label.LUNG),
-        (("Ground-glass opacity",), Label.GGO),
-        (("GGO",), Label.GGO),
-        (("Lung consolidation",), Label.CONSOLIDATION),
-        (("COVID-19 infection",), Label.INFECTION),
-        (("Lung nodule",), None),
-        (("Liver", "Liver"), None),
-        (("", ""), None),
-    ],
-)
-def test_labels_of_segment_names(texts, label):
-    assert label_of_segment(texts) is label
 
 
 def _source(orientation, count=4):

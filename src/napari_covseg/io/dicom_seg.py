@@ -7,7 +7,6 @@ given for the file at hand; with ``raw=True`` any SEG opens, labelled by its seg
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,14 @@ from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Geometry
-from napari_covseg.domain.labels import LESION_LABELS, Label
+from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.dicom_files import Member, open_members, quiet_pydicom, starts_as_dicom
 from napari_covseg.io.dicom_seg_frames import SlicedSeg
 from napari_covseg.io.dicom_syntax import syntax_name
 from napari_covseg.io.dicom_values import integer
 from napari_covseg.io.raw import native_geometry, to_canonical
+from napari_covseg.io.segments import general_first, labels_of_segments, overlap_note, paint
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -33,29 +33,6 @@ PRESENT_FROM = 0.5
 
 _SEG_CLASSES = (b"1.2.840.10008.5.1.4.1.1.66.4", b"1.2.840.10008.5.1.4.1.1.66.7")
 _HEAD_BYTES = 1024
-_LUNG_WORDS = {"lung", "lungs", "pulmonary"}
-_SIDES = {"left": Label.LEFT_LUNG, "right": Label.RIGHT_LUNG}
-_LUNG_FILLERS = {
-    "lobe", "lobes", "upper", "middle", "lower", "of", "the", "structure", "parenchyma", "whole",
-    "entire", "both", "mask", "region",
-}  # fmt: skip
-_LESIONS = (
-    ({"ggo"}, Label.GGO),
-    ({"ground", "glass"}, Label.GGO),
-    ({"groundglass"}, Label.GGO),
-    ({"consolidation"}, Label.CONSOLIDATION),
-    ({"consolidations"}, Label.CONSOLIDATION),
-    ({"infection"}, Label.INFECTION),
-    ({"pneumonia"}, Label.INFECTION),
-    ({"covid", "lesion"}, Label.INFECTION),
-)
-_RIVALS = {
-    Label.LEFT_LUNG: Label.RIGHT_LUNG,
-    Label.RIGHT_LUNG: Label.LEFT_LUNG,
-    Label.GGO: Label.CONSOLIDATION,
-    Label.CONSOLIDATION: Label.GGO,
-}
-"""What a voxel cannot be at once; any other two agree, the more particular of them says more."""
 
 
 def is_dicom_seg(path: str | Path) -> bool:
@@ -117,22 +94,6 @@ def segment_names(path: str | Path) -> dict[int, str]:
         return _names(_load(Path(path)))
 
 
-def label_of_segment(texts: tuple[str, ...]) -> Label | None:
-    """The label that one of a segment's names stands for, None if none is known.
-
-    Lungs and their lobes go by side; ``lung nodule`` or ``liver`` have no label.
-    """
-    for text in texts:
-        words = set(re.findall(r"[a-z]+", text.lower()))
-        for needed, label in _LESIONS:
-            if needed <= words:
-                return label
-        if words & _LUNG_WORDS and words <= _LUNG_WORDS | _LUNG_FILLERS | set(_SIDES):
-            sides = [label for side, label in _SIDES.items() if side in words]
-            return sides[0] if len(sides) == 1 else Label.LUNG
-    return None
-
-
 def _is_seg_head(head: bytes) -> bool:
     return any(uid in head for uid in _SEG_CLASSES)
 
@@ -177,7 +138,7 @@ def _texts(segment: Dataset) -> tuple[str, ...]:
         " ".join([str(code.get("CodeMeaning", "")), *_modifiers(code)])
         for code in (*kinds, *regions)
     ]
-    return (str(segment.get("SegmentLabel", "")), *coded)
+    return (str(segment.get("SegmentLabel", "")).strip(), *coded)
 
 
 def _modifiers(code: Dataset) -> list[str]:
@@ -199,21 +160,8 @@ def _values(
         if max(names) > 255:
             raise InputError(f"{name}: {max(names)} segments, at most 255 can be shown")
         return {number: number for number in names}, []
-    listing = ", ".join(f"{number} {title!r}" for number, title in names.items())
-    if label_map is not None:
-        if strange := sorted(set(label_map) - set(names)):
-            raise InputError(f"{name}: no segment {strange[0]}; it has {listing}")
-        left_out = [f"{n} {title!r}" for n, title in names.items() if n not in label_map]
-        notes = [f"segments not in the label map were left out: {', '.join(left_out)}"]
-        return {n: int(label) for n, label in label_map.items()}, notes if left_out else []
-    told = {_number(s): label_of_segment(_texts(s)) for s in dataset.SegmentSequence}
-    known = {number: int(label) for number, label in told.items() if label is not None}
-    if len(known) < len(told):
-        raise InputError(
-            f"{name}: not all segments are lungs or lesions: {listing}; say what they are with "
-            "--label-map NAME=NUMBER, such as --label-map ggo=1,consolidation=2"
-        )
-    return known, []
+    told = {_number(segment): _texts(segment) for segment in dataset.SegmentSequence}
+    return labels_of_segments(told, label_map, name)
 
 
 def _as_segmentation(dataset: Dataset, name: str) -> Any:
@@ -232,34 +180,22 @@ def _painted(
     affine = np.eye(4)
     overlap = 0
     sliced = SlicedSeg.of(segmentation)
-    for number in sorted(values) if raw else _general_first(values):
+    for number in sorted(values) if raw else general_first(values):
         mask, affine = _mask(segmentation, sliced, number, name)
         if labels is None:
             labels = np.zeros(mask.shape, dtype=np.uint8)
-        covered = labels[mask]
         if raw:
-            overlap += int(np.count_nonzero(covered))
-        elif rival := _RIVALS.get(Label(values[number])):
-            overlap += int(np.count_nonzero(covered == rival))
-        labels[mask] = values[number]
+            overlap += int(np.count_nonzero(labels[mask]))
+            labels[mask] = values[number]
+        else:
+            overlap += paint(labels, mask, values[number])
     if labels is None:
         raise InputError(f"{name}: no segment was chosen")
     if str(segmentation.SegmentationType) == "FRACTIONAL":
         notes.append(f"the segments are fractional: voxels from {PRESENT_FROM:g} on count")
     if overlap:
-        voxels = "1 voxel" if overlap == 1 else f"{overlap} voxels"
-        notes.append(f"segments overlap in {voxels}: the later segment was kept there")
+        notes.append(overlap_note(overlap))
     return _label_map(segmentation, labels, native_geometry(name, labels.shape, affine), notes)
-
-
-def _general_first(values: Mapping[int, int]) -> list[int]:
-    """Segment numbers in the order to paint them, so that the most particular label stays."""
-
-    def rank(number: int) -> tuple[bool, bool, int]:
-        label = values[number]
-        return label in LESION_LABELS, label not in (Label.LUNG, Label.INFECTION), number
-
-    return sorted(values, key=rank)
 
 
 def _label_map(

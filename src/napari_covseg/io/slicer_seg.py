@@ -18,10 +18,10 @@ from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import Label, label_by_name
 from napari_covseg.domain.volume import LabelMap
-from napari_covseg.io.dicom_seg import label_of_segment
 from napari_covseg.io.inputs import case_name
 from napari_covseg.io.nrrd import read_nrrd_layers
 from napari_covseg.io.raw import RawImage
+from napari_covseg.io.segments import label_of_segment
 
 _RANK: Mapping[Label, int] = {
     Label.BACKGROUND: -1,
