@@ -61,8 +61,15 @@ def test_a_pacs_that_is_away_is_one_line_and_the_files_stay(export, tmp_path, ca
 @pytest.mark.skipif(sys.platform == "win32", reason="no Ctrl-C for a child process there")
 def test_ctrl_c_ends_a_receiver_cleanly(tmp_path):
     folder, _ = series(tmp_path / "ct")
+    # A shell's background job, and what it starts, ignores Ctrl-C.
+    listening = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from napari_covseg.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
     command = [
-        sys.executable, "-m", "napari_covseg.cli.main", "receive", "--port", "0",
+        sys.executable, "-c", listening, "receive", "--port", "0",
         "--output", str(tmp_path / "in"), "--json",
     ]  # fmt: skip
     with subprocess.Popen(
@@ -76,7 +83,10 @@ def test_ctrl_c_ends_a_receiver_cleanly(tmp_path):
 
         run_to_end(send_files(sorted(folder.iterdir()), Peer("COVSEG", "127.0.0.1", port)))
         server.send_signal(signal.SIGINT)
-        out, error = server.communicate(timeout=60)
+        try:
+            out, error = server.communicate(timeout=60)
+        finally:
+            server.kill()
     assert server.returncode == 0
     assert error == ""
     content = json.loads(out)
