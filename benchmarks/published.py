@@ -1,0 +1,233 @@
+"""The published networks and their baselines, trained alike and measured on the same patients.
+
+    python -m benchmarks.published DATA/covid_ct --output DIR [--rows NAME ...] [--folds 1 ...]
+
+Each row is a network with its settings (`ROWS`). It is trained on the patients of ``ma`` that a
+fold leaves it, and measured on the fold's other patients in ``ma`` and in ``medseg``, and on all of
+``sirm`` (no patient of ``sirm`` is in ``ma``). Only lungs and infection can be learned from ``ma``.
+Finished folds are not run again, an interrupted one goes on. ``--report`` prints what is there.
+
+Rows differ in the network alone, but for what belongs to it (Inf-Net's loss, volumes in place of
+slices). Steps are few, for two CPU cores: a budget for each row stands in `ROWS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from napari_covseg.domain.errors import CovsegError
+from napari_covseg.domain.progress import run_to_end
+from napari_covseg.io.nnunet import RawDataset, read_datasets
+from napari_covseg.metrics.overlap import Counts
+from napari_covseg.metrics.summary import mean_over_patients
+from napari_covseg.models.networks import build
+from napari_covseg.training.schedules import PRESETS, Preset
+from napari_covseg.training.splits import Fold, draw_folds
+from napari_covseg.workflows.crossval_fold import SCORES, FoldScores, run_fold
+from napari_covseg.workflows.crossval_request import FoldRequest
+from napari_covseg.workflows.train import train
+from napari_covseg.workflows.train_request import TrainRequest
+
+FOLDS, SEED, CLASSES = 5, 0, ("lung", "infection")
+SLICES = ("patch=160,160", "batch=8", "batches=100", "epochs=3", "warm_up=60", "validate_every=3")
+VOLUMES = (
+    *("recipe=mueller2021", "patch=32,96,96", "batch=2", "batches=75", "epochs=2"),
+    *("warm_up=30", "validate_every=2", "augmentation=0.15"),
+)
+NARROW = '"channels":[8,16,32,64,128]'
+FROM_SCRATCH = "pretrained=false"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: the network, and settings on top of the preset ``fast``."""
+
+    title: str
+    network: str
+    settings: tuple[str, ...]
+
+    @property
+    def preset(self) -> Preset:
+        """Every setting of its trainings."""
+        fast = replace(PRESETS["fast"], network=self.network)
+        return fast.with_settings(self.settings)
+
+
+def _arguments(json_object: str) -> str:
+    return f"network_arguments={{{json_object}}}"
+
+
+ROWS: Mapping[str, Row] = {
+    "default": Row("default network, ImageNet's encoder", "unet_lite", SLICES),
+    "default-scratch": Row("default network, random", "unet_lite", (FROM_SCRATCH, *SLICES)),
+    "unet": Row("plain U-Net, 2D", "unet2d", (FROM_SCRATCH, *SLICES)),
+    "efficientnet": Row("EfficientNet-B0 U-Net", "efficientnet_unet2d", (FROM_SCRATCH, *SLICES)),
+    "unet++": Row("U-Net++, 2D", "unetplusplus2d", (FROM_SCRATCH, *SLICES)),
+    "infnet": Row("Inf-Net", "infnet2d", (FROM_SCRATCH, "loss=infnet", *SLICES)),
+    "attention": Row("attention U-Net, 4 blocks", "attention_unet2d", (FROM_SCRATCH, *SLICES)),
+    "unet3d": Row(
+        "3D U-Net, a quarter of the maps", "unet3d", (FROM_SCRATCH, _arguments(NARROW), *VOLUMES)
+    ),
+    "qchc": Row(
+        "QC-HC U-Net, a quarter of the maps",
+        "qchc_unet3d",
+        (FROM_SCRATCH, _arguments(NARROW), *VOLUMES),
+    ),
+    "qchc-no-quick": Row(
+        "... without quick connections",
+        "qchc_unet3d",
+        (FROM_SCRATCH, _arguments(NARROW + ',"quick":false'), *VOLUMES),
+    ),
+    "qchc-no-hyper": Row(
+        "... without hypercolumns",
+        "qchc_unet3d",
+        (FROM_SCRATCH, _arguments(NARROW + ',"hypercolumns":false'), *VOLUMES),
+    ),
+    "qchc-neither": Row(
+        "... without both",
+        "qchc_unet3d",
+        (FROM_SCRATCH, _arguments(NARROW + ',"quick":false,"hypercolumns":false'), *VOLUMES),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """A fold: who trains, and who measures, by data set; patients of every case."""
+
+    train: tuple[str, ...]
+    measured: Mapping[str, tuple[str, ...]]
+    patients: Mapping[str, str]
+
+
+def split(datasets: Sequence[RawDataset], number: int) -> Split:
+    """Fold ``number`` (from 1) of ``ma`` by patient, and the other sets' cases that it may see."""
+    by_set = {one.name: {case.name: case.patient for case in one.cases} for one in datasets}
+    fold: Fold = draw_folds(by_set["ma"], FOLDS, SEED)[number - 1]
+    training = {by_set["ma"][case] for case in fold.train}
+    measured = {
+        name: tuple(case for case, patient in cases.items() if patient not in training)
+        for name, cases in by_set.items()
+    }
+    patients = {case: patient for cases in by_set.values() for case, patient in cases.items()}
+    return Split(fold.train, measured, patients)
+
+
+def run(data: Path, folder: Path, row: Row, number: int, cache: Path) -> None:
+    """Train and measure a row's fold, unless that is done."""
+    if (folder / SCORES).is_file():
+        return
+    found = split(read_datasets(data), number)
+    request = TrainRequest(
+        data=data, output=folder, preset=row.preset, train=found.train, name="model", device="cpu"
+    )
+    request = replace(request, cache=cache, resume=True, tensorboard=False)
+    if not (folder / "logs" / "result.json").is_file():
+        began = time.process_time()
+        run_to_end(train(request))
+        (folder / "cpu_seconds.txt").write_text(f"{time.process_time() - began:.0f}\n")
+    measuring = tuple(case for cases in found.measured.values() for case in cases)
+    began = time.process_time()
+    run_to_end(run_fold(FoldRequest(number, replace(request, validation=measuring), True)))
+    seconds = (time.process_time() - began) / len(measuring)
+    (folder / "cpu_seconds_a_case.txt").write_text(f"{seconds:.2f}\n")
+
+
+# What is there, as a table
+
+
+def table(data: Path, output: Path) -> str:
+    """Markdown: a line for each row and set."""
+    datasets = read_datasets(data)
+    lines = [
+        "| network | parameters | folds | CPU minutes a fold | set | patients | lungs: Dice | "
+        "infection: Dice | pooled | IoU | accuracy | sensitivity | specificity |",
+        "|" + "---|" * 13,
+    ]
+    for name, row in ROWS.items():
+        done = {
+            number: _scores(output / name / str(number))
+            for number in range(1, FOLDS + 1)
+            if (output / name / str(number) / SCORES).is_file()
+        }
+        if done:
+            lines += _lines(row, done, datasets, output / name)
+    return "\n".join(lines)
+
+
+def _lines(
+    row: Row, done: Mapping[int, FoldScores], datasets: Sequence[RawDataset], folder: Path
+) -> Iterable[str]:
+    parameters = sum(
+        p.numel() for p in build(row.network, **row.preset.network_arguments).parameters()
+    )
+    minutes = [float((folder / str(n) / "cpu_seconds.txt").read_text()) / 60 for n in done]
+    begin = f"| {row.title} | {parameters / 1e6:.1f} M | {len(done)} of {FOLDS} | "
+    begin += f"{sum(minutes) / len(minutes):.0f} |"
+    for name in ("ma", "medseg", "sirm"):
+        yield f"{begin} {name} | {_figures(name, done, datasets)} |"
+        begin = "| | | | |"
+
+
+def _figures(name: str, done: Mapping[int, FoldScores], datasets: Sequence[RawDataset]) -> str:
+    counts: dict[str, dict[str, Counts]] = {one: {} for one in CLASSES}
+    patients: dict[str, str] = {}
+    for number, scores in done.items():
+        found = split(datasets, number)
+        for case in scores.cases:
+            if case.case in found.measured[name]:
+                # ``sirm`` is measured by every fold: each counts, and a patient's are averaged.
+                key = f"{number}/{case.case}"
+                patients[key] = found.patients[case.case]
+                for one in CLASSES:
+                    if (count := case.counts[one]) is not None:
+                        counts[one][key] = count
+    means = {
+        one: mean_over_patients({k: c.dice for k, c in counts[one].items()}, patients)
+        for one in CLASSES
+    }
+    pooled = sum(counts["infection"].values(), Counts(0, 0, 0))
+    shown = [str(means["infection"].patients)]
+    for mean in means.values():
+        known = not math.isnan(mean.mean)
+        shown.append(f"{mean.mean:.3f} ± {mean.std:.3f}" if known else "")
+    values = (pooled.dice, pooled.iou, pooled.accuracy, pooled.sensitivity, pooled.specificity)
+    return " | ".join([*shown, *(f"{value:.3f}" for value in values)])
+
+
+def _scores(folder: Path) -> FoldScores:
+    content: dict[str, Any] = json.loads((folder / SCORES).read_text())
+    return FoldScores.from_dict(content)
+
+
+def main() -> int:
+    """Run the rows asked for, fold by fold, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME")
+    parser.add_argument("--folds", nargs="+", type=int, default=list(range(1, FOLDS + 1)))
+    parser.add_argument("--report", action="store_true", help="print what is there, run nothing")
+    asked = parser.parse_args()
+    for number in () if asked.report else asked.folds:
+        for name in asked.rows:
+            folder = asked.output / name / str(number)
+            try:
+                run(asked.data, folder, ROWS[name], number, asked.output / "cache")
+            except CovsegError as error:
+                print(f"{name}, fold {number}: {error}", file=sys.stderr)
+            print(f"{name}, fold {number}: done", flush=True)
+    print(table(asked.data, asked.output))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
