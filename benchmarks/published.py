@@ -2,10 +2,9 @@
 
     python -m benchmarks.published DATA/covid_ct --output DIR [--rows NAME ...] [--folds 1 ...]
 
-Each row is a network with its settings (`ROWS`). It is trained on the patients of ``ma`` that a
-fold leaves it, and measured on the fold's other patients in ``ma`` and in ``medseg``, and on all of
-``sirm`` (no patient of ``sirm`` is in ``ma``). Only lungs and infection can be learned from ``ma``.
-Finished folds are not run again, an interrupted one goes on. ``--report`` prints what is there.
+Each row is a network with its settings (`ROWS`). It is trained on the patients of ``ma`` and
+``medseg`` that a fold leaves it, and measured on the fold's other patients there, and on all of
+``sirm``, which nothing is trained on (and whose patients are not in the other two). Finished folds are not run again, an interrupted one goes on. ``--report`` prints what is there.
 
 Rows differ in the network alone, but for what belongs to it (Inf-Net's loss, volumes in place of
 slices). Steps are few, for two CPU cores: a budget for each row stands in `ROWS`.
@@ -30,13 +29,15 @@ from napari_covseg.metrics.overlap import Counts
 from napari_covseg.metrics.summary import mean_over_patients
 from napari_covseg.models.networks import build
 from napari_covseg.training.schedules import PRESETS, Preset
-from napari_covseg.training.splits import Fold, draw_folds
+from napari_covseg.training.splits import draw_folds
 from napari_covseg.workflows.crossval_fold import SCORES, FoldScores, run_fold
 from napari_covseg.workflows.crossval_request import FoldRequest
 from napari_covseg.workflows.train import train
 from napari_covseg.workflows.train_request import TrainRequest
 
-FOLDS, SEED, CLASSES = 5, 0, ("lung", "infection")
+FOLDS, SEED, CLASSES = 5, 0, ("lung", "infection", "ggo", "consolidation")
+FIGURES = ("iou", "accuracy", "sensitivity", "specificity")
+TRAINED_ON = ("ma", "medseg")
 SLICES = ("patch=160,160", "batch=8", "batches=100", "epochs=3", "warm_up=60", "validate_every=3")
 VOLUMES = (
     *("recipe=mueller2021", "patch=32,96,96", "batch=2", "batches=75", "epochs=2"),
@@ -109,16 +110,17 @@ class Split:
 
 
 def split(datasets: Sequence[RawDataset], number: int) -> Split:
-    """Fold ``number`` (from 1) of ``ma`` by patient, and the other sets' cases that it may see."""
+    """Fold ``number`` (from 1) of the patients of ``ma``, among whom are those of ``medseg``."""
     by_set = {one.name: {case.name: case.patient for case in one.cases} for one in datasets}
-    fold: Fold = draw_folds(by_set["ma"], FOLDS, SEED)[number - 1]
-    training = {by_set["ma"][case] for case in fold.train}
+    patients = {case: patient for cases in by_set.values() for case, patient in cases.items()}
+    fold = draw_folds(by_set["ma"], FOLDS, SEED)[number - 1]
+    training = {patients[case] for case in fold.train}
+    train = [case for one in TRAINED_ON for case in by_set[one] if patients[case] in training]
     measured = {
         name: tuple(case for case, patient in cases.items() if patient not in training)
         for name, cases in by_set.items()
     }
-    patients = {case: patient for cases in by_set.values() for case, patient in cases.items()}
-    return Split(fold.train, measured, patients)
+    return Split(tuple(sorted(train)), measured, patients)
 
 
 def run(data: Path, folder: Path, row: Row, number: int, cache: Path) -> None:
@@ -149,8 +151,9 @@ def table(data: Path, output: Path) -> str:
     datasets = read_datasets(data)
     lines = [
         "| network | parameters | folds | CPU minutes a fold | set | patients | lungs: Dice | "
-        "infection: Dice | pooled | IoU | accuracy | sensitivity | specificity |",
-        "|" + "---|" * 13,
+        "infection: Dice | pooled | IoU | accuracy | sensitivity | specificity | GGO: Dice | pooled "
+        "| consolidation: Dice | pooled |",
+        "|" + "---|" * 17,
     ]
     for name, row in ROWS.items():
         done = {
@@ -190,17 +193,17 @@ def _figures(name: str, done: Mapping[int, FoldScores], datasets: Sequence[RawDa
                 for one in CLASSES:
                     if (count := case.counts[one]) is not None:
                         counts[one][key] = count
-    means = {
-        one: mean_over_patients({k: c.dice for k, c in counts[one].items()}, patients)
-        for one in CLASSES
-    }
-    pooled = sum(counts["infection"].values(), Counts(0, 0, 0))
-    shown = [str(means["infection"].patients)]
-    for mean in means.values():
+    shown = [str(len({patients[key] for key in counts["infection"]}))]
+    for one, found_counts in counts.items():
+        mean = mean_over_patients({k: c.dice for k, c in found_counts.items()}, patients)
+        pooled = sum(found_counts.values(), Counts(0, 0, 0))
         known = not math.isnan(mean.mean)
         shown.append(f"{mean.mean:.3f} ± {mean.std:.3f}" if known else "")
-    values = (pooled.dice, pooled.iou, pooled.accuracy, pooled.sensitivity, pooled.specificity)
-    return " | ".join([*shown, *(f"{value:.3f}" for value in values)])
+        if one != "lung":
+            shown.append(f"{pooled.dice:.3f}" if known else "")
+        if one == "infection":
+            shown += [f"{getattr(pooled, figure):.3f}" for figure in FIGURES]
+    return " | ".join(shown)
 
 
 def _scores(folder: Path) -> FoldScores:
