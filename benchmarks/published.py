@@ -4,7 +4,8 @@
 
 Each row is a network with its settings (`ROWS`). It is trained on the patients of ``ma`` and
 ``medseg`` that a fold leaves it, and measured on the fold's other patients there, and on all of
-``sirm``, which nothing is trained on (and whose patients are not in the other two). Finished folds are not run again, an interrupted one goes on. ``--report`` prints what is there.
+``sirm``, which nothing is trained on (and whose patients are not in the other two).
+Finished folds are not run again, an interrupted one goes on. ``--report`` prints what is there.
 
 Rows differ in the network alone, but for what belongs to it (Inf-Net's loss, volumes in place of
 slices). Steps are few, for two CPU cores: a budget for each row stands in `ROWS`.
@@ -151,8 +152,8 @@ def table(data: Path, output: Path) -> str:
     datasets = read_datasets(data)
     lines = [
         "| network | parameters | folds | CPU minutes a fold | set | patients | lungs: Dice | "
-        "infection: Dice | pooled | IoU | accuracy | sensitivity | specificity | GGO: Dice | pooled "
-        "| consolidation: Dice | pooled |",
+        "infection: Dice | pooled | IoU | accuracy | sensitivity | specificity | GGO: Dice | "
+        "pooled | consolidation: Dice | pooled |",
         "|" + "---|" * 17,
     ]
     for name, row in ROWS.items():
