@@ -12,6 +12,7 @@ from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.inference.predictor import predict
+from napari_covseg.inference.runner import Wanted
 from napari_covseg.inference.sliding import Window, predict_volume
 from napari_covseg.inference.uncertainty import entropy, entropy_of_volume, only_near_lungs
 from napari_covseg.models.device import Device
@@ -85,10 +86,10 @@ def test_it_is_the_entropy_over_the_mirrored_views_on_the_volumes_grid(kind):
             return run_to_end(predict(volume, model(Half(), recipe), CPU, flips, **more))
     else:
 
-        def run(flips, **more):
-            used = model(Half(), VolumeRecipe(()))
+        def run(flips, uncertainty=False):
+            used, wanted = model(Half(), VolumeRecipe(())), Wanted(unsure=uncertainty)
             window = Window(shape)
-            steps = predict_volume(volume, used, used.recipe, CPU, flips, window, **more)
+            steps = predict_volume(volume, used, used.recipe, CPU, flips, window, wanted)
             return run_to_end(steps)
 
     assert run("none").unsure is None

@@ -183,7 +183,7 @@ def test_other_grids_are_not_used_and_said():
     far = Geometry.from_spacing(SHAPE, (5.0, 2.0, 2.0), (40.0, 0.0, 0.0))
     volume = replace(as_volume(labels), geometry=far)
     lobes = replace(lobe_map(labels), geometry=far)
-    doubt = Doubt(far, lesion=np.ones(SHAPE, np.float32))
+    doubt = Doubt(far, np.full((1, *SHAPE), 255, np.uint8))
     found = run_to_end(quantify(as_map(labels), volume, lobes, doubt))
     assert (found.density, found.histogram, found.second_opinion) == (None, None, None)
     assert found.parts["both"].high_opacity is None

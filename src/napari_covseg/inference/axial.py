@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +19,11 @@ from napari_covseg.inference.runner import (
     FLIP_AXES,
     Prediction,
     Runner,
+    Wanted,
     repeatable,
     start,
 )
-from napari_covseg.inference.uncertainty import entropy
+from napari_covseg.inference.uncertainty import entropy, likelihood
 from napari_covseg.models.device import Device
 from napari_covseg.preprocess.recipe import AxialRecipe
 
@@ -30,6 +32,16 @@ if TYPE_CHECKING:
 
 # Network pixels in one step. On a CPU a step must end within the second a cancel may take.
 PIXELS_PER_STEP = {"cpu": 2 * 256 * 256, "mps": 8 * 256 * 256, "cuda": 32 * 256 * 256}
+_CLASSES = Wanted()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Of a batch of slices ``(n, y, x)``; ``likely`` is ``(2, n, y, x)``."""
+
+    classes: NDArray[np.uint8]
+    unsure: NDArray[np.uint8] | None
+    likely: NDArray[np.uint8] | None
 
 
 def predict_slices(
@@ -38,11 +50,11 @@ def predict_slices(
     recipe: AxialRecipe,
     device: Device,
     flips: str = "none",
-    uncertainty: bool = False,
+    wanted: Wanted = _CLASSES,
 ) -> Steps[Prediction]:
     """Classify every voxel of ``volume``; one step is a batch of slices.
 
-    With ``uncertainty`` also say how unsure the network is of each.
+    ``wanted`` is what to say of each beside its class.
 
     Raises
     ------
@@ -55,7 +67,8 @@ def predict_slices(
     """
     frame = plan_frame(volume, recipe)
     classes = np.zeros(volume.geometry.shape, np.uint8)
-    unsure = np.zeros_like(classes) if uncertainty else None
+    unsure = np.zeros_like(classes) if wanted.unsure else None
+    likely = np.zeros((2, *classes.shape), np.uint8) if wanted.likely else None
     rows, columns = frame.slices
     warnings: list[str] = []
     axes = FLIP_AXES[flips]
@@ -66,16 +79,18 @@ def predict_slices(
     while done < total:
         stop = min(total, done + runner.batch)
         try:
-            found, doubt = runner(volume.hu[done:stop, rows, columns], uncertainty)
+            found = runner(volume.hu[done:stop, rows, columns], wanted)
         except FAILURES as error:
             runner = runner.after(error, warnings)
             continue
-        classes[done:stop, rows, columns] = found
-        if unsure is not None and doubt is not None:
-            unsure[done:stop, rows, columns] = doubt
+        classes[done:stop, rows, columns] = found.classes
+        if unsure is not None and found.unsure is not None:
+            unsure[done:stop, rows, columns] = found.unsure
+        if likely is not None and found.likely is not None:
+            likely[:, done:stop, rows, columns] = found.likely
         done = stop
         yield Progress(done, total, f"segmenting on {runner.device.title}")
-    return Prediction(classes, runner.device, tuple(warnings), unsure)
+    return Prediction(classes, runner.device, tuple(warnings), unsure, likely)
 
 
 class SliceRunner(Runner):
@@ -94,10 +109,8 @@ class SliceRunner(Runner):
         super().__init__(model, device, flips, batch, torch.channels_last)
         self.recipe, self.frame = recipe, frame
 
-    def __call__(
-        self, hu: NDArray, uncertainty: bool
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        """``(n, y, x)`` HU to classes and, if asked for, uncertainty, both ``(n, y, x)``."""
+    def __call__(self, hu: NDArray, wanted: Wanted) -> Found:
+        """What is wanted of ``(n, y, x)`` HU."""
         with repeatable():
             # MPS has no antialiased resampling in many versions of torch: it gets small pixels.
             first = "cpu" if self.device.kind == "mps" else self.device.name
@@ -105,8 +118,9 @@ class SliceRunner(Runner):
             share = self.probabilities(to_network(slices, self.frame, self.recipe))
             height, width = self.frame.size
             share = to_native(share[..., :height, :width], self.frame.native)
-            doubt = entropy(share).cpu().numpy() if uncertainty else None
-            return decide(share).cpu().numpy(), doubt
+            likely = likelihood(share).transpose(0, 1).cpu().numpy() if wanted.likely else None
+            unsure = entropy(share).cpu().numpy() if wanted.unsure else None
+            return Found(decide(share).cpu().numpy(), unsure, likely)
 
     def on(self, device: Device) -> SliceRunner:
         """The same on another device."""

@@ -36,13 +36,23 @@ AnyRunner = TypeVar("AnyRunner", bound="Runner")
 class Prediction:
     """``classes``: uint8 ``(z, y, x)`` of `NetworkClass`, in the volume's grid.
 
-    ``unsure`` is the map of `napari_covseg.inference.uncertainty` in that grid, if asked for.
+    ``unsure`` is the map of `napari_covseg.inference.uncertainty` in that grid, ``likely`` its
+    `likelihood`, ``(2, z, y, x)``, if asked for.
     """
 
     classes: NDArray[np.uint8]
     device: Device
     warnings: tuple[str, ...] = ()
     unsure: NDArray[np.uint8] | None = None
+    likely: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is to give beside classes: how ``unsure`` it is, how ``likely`` lesions are."""
+
+    unsure: bool = False
+    likely: bool = False
 
 
 class Runner:

@@ -22,10 +22,11 @@ from napari_covseg.inference.runner import (
     FLIP_AXES,
     Prediction,
     Runner,
+    Wanted,
     repeatable,
     start,
 )
-from napari_covseg.inference.uncertainty import entropy_of_volume
+from napari_covseg.inference.uncertainty import entropy_of_volume, likelihood_of_volume
 from napari_covseg.models.device import Device
 from napari_covseg.preprocess.volume_recipe import Prepared, VolumeRecipe
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 VOXELS_PER_STEP = {"cpu": 80 * 160 * 160, "mps": 80 * 160 * 160, "cuda": 4 * 80 * 160 * 160}
 FLOAT32_LIMIT = 2 * 1024**3
 """Bytes of probabilities above which they are added up in float16."""
+_CLASSES = Wanted()
 WEIGHTINGS = ("constant", "gaussian")
 
 
@@ -118,13 +120,13 @@ def predict_volume(
     device: Device,
     flips: str = "none",
     window: Window | None = None,
-    uncertainty: bool = False,
+    wanted: Wanted = _CLASSES,
 ) -> Steps[Prediction]:
     """Classify every voxel of ``volume``; one step is a batch of patches.
 
     ``window`` is what the model's card says where it is not given. Probabilities, not classes, are
-    brought back to the volume's grid. With ``uncertainty`` also say how unsure the network is of
-    each voxel; that is found on the recipe's grid, of the probabilities averaged over patches.
+    brought back to the volume's grid. What else is ``wanted`` is found on the recipe's
+    grid, of the probabilities averaged over patches.
 
     Raises
     ------
@@ -143,13 +145,15 @@ def predict_volume(
     prepared = recipe.prepare(volume.hu, volume.geometry.spacing_mm)
     probabilities, runner = yield from slide(prepared.array, runner, warnings)
     yield Progress(0, len(probabilities), "bringing the result to the grid of the volume")
-    unsure = None
-    if uncertainty:
-        # First: what comes next uses the probabilities up.
+    unsure = likely = None
+    # First: what comes next uses the probabilities up.
+    if wanted.likely:
+        likely = likelihood_of_volume(probabilities, lambda one: recipe.restore(one, prepared))
+    if wanted.unsure:
         found = entropy_of_volume(probabilities).astype(np.float32)
         unsure = recipe.restore(found, prepared).round().astype(np.uint8)
     classes = yield from _to_classes(probabilities, recipe, prepared)
-    return Prediction(classes, runner.device, tuple(warnings), unsure)
+    return Prediction(classes, runner.device, tuple(warnings), unsure, likely)
 
 
 class PatchRunner(Runner):

@@ -4,10 +4,14 @@
 four classes (`NetworkClass`). 0: it is sure; 0.5: a coin tossed between two classes; 1: all four
 are equally likely. The entropy of a mean distribution is the predictive entropy of Gal (2016),
 here with mirrored views as in Wang et al. (2019). It is kept as uint8, 255 for 1.
+
+`likelihood` keeps what the entropy throws away: how likely a lesion is, and how likely it is that a
+lesion is consolidation. `agree` makes these two say what the label map says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log
 
 import numpy as np
@@ -15,12 +19,14 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_covseg.domain.labels import Label, NetworkClass
+from napari_covseg.domain.labels import LESION_LABELS, Label, NetworkClass
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.preprocess.coarse import CoarseGrid
 
 ONE = 255
 """What an uncertainty of 1 is in a map."""
+YES = 128
+"""From here on a probability in a map says yes: 0.5, rounded to a byte."""
 RIM_MM = 10.0
 """Lung that a network missed lies beside lung that it found."""
 _TINY = 1e-12
@@ -41,6 +47,52 @@ def entropy_of_volume(probabilities: NDArray[np.floating]) -> NDArray[np.uint8]:
         plane = torch.from_numpy(probabilities[:, z].astype(np.float32))
         found[z] = entropy(plane[None])[0].numpy()
     return found
+
+
+def likelihood(share: torch.Tensor) -> torch.Tensor:
+    """How likely a lesion is, and how likely a lesion is consolidation.
+
+    ``(n, 4, *spatial)`` probabilities, or their sum over views, to uint8 ``(n, 2, *spatial)``.
+    """
+    solid = share[:, NetworkClass.CONSOLIDATION]
+    lesion = share[:, NetworkClass.GGO] + solid
+    both = torch.stack((lesion / share.sum(dim=1), solid / lesion.clamp_min(_TINY)), dim=1)
+    return both.mul_(ONE).round_().clamp_(0, ONE).to(torch.uint8)
+
+
+def likelihood_of_volume(
+    probabilities: NDArray[np.floating], restore: Callable[[NDArray], NDArray[np.float32]]
+) -> NDArray[np.uint8]:
+    """`likelihood` of ``(4, z, y, x)`` probabilities, brought to another grid by ``restore``.
+
+    One map at a time: as floats on the grid of a scan they are large.
+    """
+    found = []
+    for kind in range(2):
+        here = np.empty(probabilities.shape[1:], np.float32)
+        for z in range(len(here)):
+            plane = torch.from_numpy(probabilities[:, z].astype(np.float32))
+            here[z] = likelihood(plane[None])[0, kind].numpy()
+        found.append(restore(here).round().astype(np.uint8))
+    return np.stack(found)
+
+
+def agree(likely: NDArray[np.uint8], labels: LabelMap) -> None:
+    """Make `likelihood` ``(2, z, y, x)`` say what ``labels`` of the same model say, in place.
+
+    Postprocessing drops specks, and a lesion need not be likelier than lung and background
+    together. So that the maps alone tell what the model decided, a lesion that stands has at least
+    `YES`, lung less, and what lies outside the lungs 0; likewise consolidation and GGO.
+    """
+    for z, plane in enumerate(labels.labels):
+        lesion, solid = likely[:, z]
+        sick = np.isin(plane, LESION_LABELS)
+        np.maximum(lesion, YES, out=lesion, where=sick)
+        np.minimum(lesion, YES - 1, out=lesion, where=~sick)
+        lesion[(plane == Label.BACKGROUND) | (plane >= Label.IGNORE)] = 0
+        np.maximum(solid, YES, out=solid, where=plane == Label.CONSOLIDATION)
+        np.minimum(solid, YES - 1, out=solid, where=plane == Label.GGO)
+        solid[lesion == 0] = 0
 
 
 def only_near_lungs(unsure: NDArray[np.uint8], labels: LabelMap) -> None:

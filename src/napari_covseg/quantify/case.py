@@ -44,7 +44,8 @@ class Quantification:
 
     ``parts`` are the lungs and their divisions by name (`figures.PARTS`), ``lobes`` the five lobes
     and ``regions`` the 20 regions of the CT severity score, empty where they cannot be given.
-    ``lobes_from`` says where lobes come from: ``map``, ``approximate`` or empty. ``density`` is
+    ``lobes_from`` says where lobes come from: ``map``, ``approximate`` or empty; ``lobes_source``
+    is the file or the network behind a map. ``density`` is
     that of the lungs that are there (``both``, ``right``, ``left``) and of both lungs' tissue by
     class (``lesions``, ``ggo``, ``consolidation``); ``histogram`` is the lower edges (HU) and voxel
     counts of both lungs' histogram; both are None without a CT. ``warnings`` are plain sentences.
@@ -54,6 +55,7 @@ class Quantification:
     parts: Mapping[str, RegionFigures]
     lobes: Mapping[str, RegionFigures]
     lobes_from: str
+    lobes_source: str
     regions: Mapping[str, RegionFigures]
     scores: Mapping[str, Score]
     lesions: Lesions
@@ -89,7 +91,7 @@ def quantify(
     lobes
         Its lobes. Without them they are approximated (`approximate_lobes`).
     doubt
-        How sure the model was, for intervals.
+        How sure the model was, for the ranges in which figures likely lie.
     spacing_known
         Whether the size of a voxel is known. If not, nothing is given in ml or g.
     """
@@ -97,7 +99,7 @@ def quantify(
     volume = _on_grid(volume, labels, "CT", "nothing about density is given", warnings)
     warnings += volume.warnings if volume is not None else ()
     lobes = _on_grid(lobes, labels, "lobe map", "lobes are approximated", warnings)
-    doubt = _on_grid(doubt, labels, "map of probabilities", "no interval is given", warnings)
+    doubt = _on_grid(doubt, labels, "map of probabilities", "no likely range is given", warnings)
     yield Progress(0, 1, "dividing the lungs")
     profile = LungProfile.of(labels.labels)
     lobes = _usable(lobes, labels, warnings)
@@ -148,6 +150,7 @@ def _collect(
         parts=figures(parts),
         lobes=by_lobe,
         lobes_from=("approximate" if lobes is None else "map") if by_lobe else "",
+        lobes_source=lobes.source if lobes is not None and by_lobe else "",
         regions=regions,
         scores=scores,
         lesions=lesions,

@@ -21,8 +21,8 @@ class Amount:
     """How much of one thing lies in a part of the lungs.
 
     ``ml`` is voxels times the volume of one (None if that is unknown); ``percent`` is
-    ``100 * ml / lung_ml`` (None where there is no lung); ``percent_range`` is the percentage by a
-    stricter and by a laxer decision (`Doubt`), None where nothing says how sure it was.
+    ``100 * ml / lung_ml`` (None where there is no lung); ``percent_range`` is the range it likely
+    lies in (`Doubt`), None where nothing says how sure the model was.
     """
 
     ml: float | None
@@ -97,7 +97,7 @@ def region_figures(
     voxel_ml
         Volume of a voxel, None if it is unknown.
     classes_sure
-        Whether GGO and consolidation have intervals of their own (`Doubt.knows_classes`).
+        Whether GGO and consolidation have likely ranges of their own (`Doubt.knows_classes`).
     """
     return {name: _figures(tally, part, voxel_ml, classes_sure) for name, part in parts.items()}
 

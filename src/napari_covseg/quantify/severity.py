@@ -17,8 +17,8 @@ class Score:
     """A severity score.
 
     ``value`` is the sum of ``parts`` (points by lobe or region) and lies between 0 and
-    ``maximum``; ``value_range`` is the same by a stricter and a laxer decision (`Doubt`), None
-    where nothing says how sure it was. ``approximate`` says that the lobes or regions are no
+    ``maximum``; ``value_range`` is the range it likely lies in (`Doubt`), None where nothing says
+    how sure the model was. ``approximate`` says that the lobes or regions are no
     measured ones. Where a lobe or region is missing, ``value`` is None and ``note`` says why.
     """
 

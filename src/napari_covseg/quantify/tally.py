@@ -69,7 +69,7 @@ class Counter:
         code = (voxels.cell * TISSUES + tissue) * len(BANDS) + band
         self._cells += np.bincount(code, minlength=len(self._cells))
         if self._doubt is not None:
-            _count_shifted(self._shifted, self._doubt, z, voxels, tissue, band)
+            _count_shifted(self._shifted, self._doubt, z, voxels, band)
 
     def tally(self) -> Tally:
         """What was counted."""
@@ -97,12 +97,9 @@ def _count_shifted(
     doubt: Doubt,
     z: int,
     voxels: SliceVoxels,
-    tissue: NDArray[np.intp],
     band: NDArray[np.intp] | int,
 ) -> None:
-    is_class = (tissue == GGO, tissue == CONSOLIDATION, tissue > HEALTHY)
-    for kind, inside in enumerate(is_class):
-        for row, found in zip(shifted, doubt.shifted(z, voxels.index, kind, inside), strict=True):
+    for row, classes in zip(shifted, doubt.shifted(z, voxels.index, voxels.labels), strict=True):
+        dense = classes[-1] & (band == HIGH)
+        for kind, found in enumerate((*classes, dense)):
             row[kind] += np.bincount(voxels.cell[found], minlength=CELLS)
-            if CLASSES[kind] == "lesions":
-                row[-1] += np.bincount(voxels.cell[found & (band == HIGH)], minlength=CELLS)

@@ -39,7 +39,7 @@ def origin_of(path: Path, case: str, labels: LabelMap) -> Origin:
     they had been edited before they were saved. Files from before there was a hash are told by
     their volumes.
     """
-    report = _report_beside(path, case)
+    report = report_beside(path, case)
     provenance = mapping(report, "provenance")
     model = {key: str(value) for key, value in mapping(provenance, "model").items()}
     if not model:
@@ -64,7 +64,8 @@ def mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _report_beside(path: Path, case: str) -> Mapping[str, Any]:
+def report_beside(path: Path, case: str) -> Mapping[str, Any]:
+    """What ``<case>.json`` beside a label file says; empty without one that can be read."""
     try:
         report = json.loads((path.parent / f"{case}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

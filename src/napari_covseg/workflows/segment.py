@@ -19,6 +19,7 @@ from napari_covseg import __version__
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.workflows.doubt import FILES_KEY, map_names, ranges, write_maps
 from napari_covseg.workflows.origin import VOXELS_KEY, voxels_hash
 from napari_covseg.workflows.segment_settings import SegmentSettings
 
@@ -37,7 +38,9 @@ class SegmentResult:
     ``warnings`` are those of the reader, of the run and about the result, plain sentences.
     ``provenance`` holds plain values for JSON and no patient data. ``unsure`` says how unsure the
     model is of each voxel in or near the lungs, uint8 ``(z, y, x)`` with 255 for 1, if asked for
-    (`napari_covseg.inference.uncertainty`).
+    (`napari_covseg.inference.uncertainty`). ``likely`` says how likely a lesion is and, of a model
+    that tells them apart, how likely a lesion is consolidation, uint8 ``(1 or 2, z, y, x)``; the
+    labels as the model drew them are 128 or more.
     """
 
     labels: LabelMap
@@ -45,6 +48,7 @@ class SegmentResult:
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
     unsure: NDArray[np.uint8] | None = None
+    likely: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +62,15 @@ class SegmentFileResult:
 
 
 def segment(
-    volume: CTVolume, settings: SegmentSettings | None = None, uncertainty: bool = False
+    volume: CTVolume,
+    settings: SegmentSettings | None = None,
+    uncertainty: bool = False,
+    likelihood: bool = False,
 ) -> Steps[SegmentResult]:
     """Find lungs, ground-glass opacity and consolidation in a chest CT.
 
-    With ``uncertainty`` also say how unsure the model is, over the mirrored views of ``settings``.
+    With ``uncertainty`` also say how unsure the model is, over the mirrored views of ``settings``;
+    with ``likelihood`` how likely lesions are, for the ranges in which figures likely lie.
 
     Raises
     ------
@@ -81,7 +89,7 @@ def segment(
         from napari_covseg.inference.plausibility import check
         from napari_covseg.inference.postprocess import postprocess
         from napari_covseg.inference.predictor import predict
-        from napari_covseg.inference.uncertainty import only_near_lungs
+        from napari_covseg.inference.uncertainty import agree, only_near_lungs
         from napari_covseg.inference.unnamed import unname_lesions
         from napari_covseg.models.device import choose_device
         from napari_covseg.models.zoo import load
@@ -89,17 +97,23 @@ def segment(
 
         device = choose_device(settings.device)
         model = load(settings.model)
-        prediction = yield from predict(volume, model, device, settings.flips, uncertainty)
+        prediction = yield from predict(
+            volume, model, device, settings.flips, uncertainty, likelihood
+        )
         cleaned = yield from postprocess(prediction.classes, volume)
         unnamed = unname_lesions(cleaned, model)
         labels = LabelMap.like(volume, cleaned)
         if prediction.unsure is not None:
             only_near_lungs(prediction.unsure, labels)
+        likely = prediction.likely
+        if likely is not None:
+            agree(likely, labels)
+            likely = likely if model.tells_lesions_apart else likely[:1]
         yield Progress(0, 1, "measuring")
         measurements = measure(labels)
         warnings = (*volume.warnings, *prediction.warnings, *unnamed, *check(volume, labels))
         provenance = _provenance(volume, model, prediction.device, settings)
-    return SegmentResult(labels, measurements, warnings, provenance, prediction.unsure)
+    return SegmentResult(labels, measurements, warnings, provenance, prediction.unsure, likely)
 
 
 def segment_file(
@@ -110,12 +124,14 @@ def segment_file(
     window: tuple[float, float] | None = None,
     name_case: Callable[[str], str] | None = None,
     uncertainty: bool = False,
+    likelihood: bool = False,
 ) -> Steps[SegmentFileResult]:
     """Segment what ``path`` holds into ``<case>_labels.nii.gz`` and ``<case>.json``.
 
     Files appear whole or not at all, also when cancelled. With ``uncertainty`` there is
-    ``<case>_uncertainty.nii.gz`` too. ``series`` and ``window`` are those
-    of `read_volume`; ``name_case`` gets the case name of the volume and says which one to use.
+    ``<case>_uncertainty.nii.gz`` too, with ``likelihood`` the maps of `workflows.doubt` and ranges
+    in the JSON. ``series`` and ``window`` are those of `read_volume`; ``name_case`` gets the case
+    name of the volume and says which one to use.
 
     Raises
     ------
@@ -132,7 +148,7 @@ def segment_file(
     with _memory():
         volume = read_volume(Path(path), series=series, window=window)
     try:
-        result = yield from segment(volume, settings, uncertainty)
+        result = yield from segment(volume, settings, uncertainty, likelihood)
     except (InputError, ResourceError) as error:
         raise type(error)(f"{Path(path).name}: {error}") from error
     name = volume.case if name_case is None else name_case(volume.case)
@@ -143,7 +159,8 @@ def segment_file(
 def write_result(result: SegmentResult, output: Path, case: str) -> SegmentFileResult:
     """Write ``<case>_labels.nii.gz`` and ``<case>.json``: both, whole, or neither.
 
-    A result that says how unsure the model is has its ``<case>_uncertainty.nii.gz`` as well.
+    A result that says how unsure the model is has its ``<case>_uncertainty.nii.gz`` as well, one
+    that says how likely lesions are the maps of `workflows.doubt`.
 
     Raises
     ------
@@ -152,7 +169,6 @@ def write_result(result: SegmentResult, output: Path, case: str) -> SegmentFileR
     """
     from napari_covseg.io import write_labels
     from napari_covseg.io.atomic import atomic_file
-    from napari_covseg.io.write import write_fractions
 
     report = make_report(result, case)
     labels_path, json_path = output / f"{case}_labels.nii.gz", output / f"{case}.json"
@@ -163,27 +179,43 @@ def write_result(result: SegmentResult, output: Path, case: str) -> SegmentFileR
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
-        map_path = output / report.get("uncertainty_file", "")
-        if result.unsure is not None:
-            write_fractions(result.unsure, result.labels, map_path)
+        maps: list[Path] = []
         try:
+            _write_maps(result, output, case, maps)
             write_labels(result.labels, labels_path)
         except CovsegError:
-            if result.unsure is not None:
-                map_path.unlink(missing_ok=True)
+            for path in maps:
+                path.unlink(missing_ok=True)
             raise
     return SegmentFileResult(result, labels_path, json_path, report)
 
 
+def _write_maps(result: SegmentResult, output: Path, case: str, written: list[Path]) -> None:
+    """Write what the result says beside labels; ``written`` gets the paths as they come."""
+    from napari_covseg.io.write import write_fractions
+
+    if result.unsure is not None:
+        written.append(output / f"{case}_uncertainty.nii.gz")
+        write_fractions(result.unsure, result.labels, written[-1])
+    if result.likely is not None:
+        written += write_maps(result.likely, result.labels, output, case)
+
+
 def make_report(result: SegmentResult, case: str) -> dict[str, Any]:
     """What the JSON beside a label map says; plain values, no patient data."""
+    unsure: dict[str, Any]
     unsure = {} if result.unsure is None else {"uncertainty_file": f"{case}_uncertainty.nii.gz"}
+    likely: dict[str, Any] = {}
+    if result.likely is not None:
+        likely = {"likely_ranges": ranges(result.labels, result.likely)}
+        unsure = {**unsure, FILES_KEY: map_names(result.likely, case)}
     return {
         "case": case,
         "labels_file": f"{case}_labels.nii.gz",
         VOXELS_KEY: voxels_hash(result.labels),
         **unsure,
         "measurements": result.measurements.to_dict(),
+        **likely,
         "warnings": list(result.warnings),
         "provenance": result.provenance,
         "notice": RESEARCH_USE,
