@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.jobs import CaseNames, Job, jobs_of
+from napari_covseg.cli.lobes import add_lobes, lobes_from
 from napari_covseg.cli.output import (
     ProgressBars,
     complain,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from napari_covseg.reports.findings_content import ReaderScore, Reading
     from napari_covseg.workflows.report import Reported
 
-_OF_ONE_CASE = ("findings", "impression", "co_rads", "score", "reader", "lobes")
+_OF_ONE_CASE = ("findings", "impression", "co_rads", "score", "reader")
 _SCORES = "lss, lhos, ct25, tss, ctss"
 
 
@@ -66,14 +67,7 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="put the patient's name, ID, birth date and the study date into the report (DICOM)",
     )
-    parser.add_argument(
-        "--lobes", metavar="FILE", help="a map of the lobes; without it they are approximated"
-    )
-    parser.add_argument(
-        "--lobe-map",
-        metavar="NAME=ID,...",
-        help="what the numbers in the lobe file mean, such as LUL=1,LLL=2,RUL=3,RML=4,RLL=5",
-    )
+    add_lobes(parser, "the")
     parser.add_argument(
         "--label-map",
         metavar=LABEL_MAP,
@@ -121,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     given = [
         f"--{name.replace('_', '-')}" for name in _OF_ONE_CASE if getattr(args, name) is not None
     ]
+    given += ["--lobes"] if request.lobes.file is not None else []
     if len(jobs) > 1 and given:
         raise UsageError(f"{given[0]} is of one case, but there are {len(jobs)} inputs")
     if len(jobs) > 1 and request.labels is not None and request.labels.is_file():
@@ -146,8 +141,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> ReportRequest:
-    from napari_covseg.io.lobes import parse_lobe_map
-
     labels = Path(args.labels) if args.labels else None
     if labels is None:
         _check_model(args)
@@ -155,11 +148,10 @@ def _request(args: argparse.Namespace) -> ReportRequest:
     return ReportRequest(
         formats=tuple(dict.fromkeys(formats)),
         labels=labels,
-        lobes=Path(args.lobes) if args.lobes else None,
+        lobes=lobes_from(args),
         series=args.series,
         window=window_of(args),
         label_map=label_map_of(args.label_map),
-        lobe_map=parse_lobe_map(args.lobe_map) if args.lobe_map else None,
         with_identifiers=args.with_identifiers,
         segment=settings_from(args),
         reading=_reading(args),

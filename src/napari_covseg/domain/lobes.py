@@ -74,6 +74,8 @@ def lobe_by_name(name: str) -> Lobe:
 class LobeMap:
     """Lobes (`Lobe`, 0 for none) on a CT's grid, uint8 ``(z, y, x)``, canonical as a CT is.
 
+    ``source`` is the file they were read from, or the network that found them.
+
     Raises
     ------
     ValueError
@@ -83,6 +85,7 @@ class LobeMap:
     lobes: NDArray[np.uint8]
     geometry: Geometry
     warnings: tuple[str, ...] = ()
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.lobes.shape != self.geometry.shape:

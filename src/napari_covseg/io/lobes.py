@@ -83,7 +83,7 @@ def read_lobes(path: str | Path, lobe_map: Mapping[int, Lobe] | None = None) -> 
     if not lobes.any():
         numbers = ", ".join(str(value) for value in sorted(named))
         raise InputError(f"{path.name}: none of the numbers {numbers} is in it, so no lobe is")
-    return LobeMap(lobes, raw.geometry, raw.warnings)
+    return LobeMap(lobes, raw.geometry, raw.warnings, path.name)
 
 
 def _named(raw: RawImage) -> dict[int, Lobe]:

@@ -78,7 +78,8 @@ def _bands() -> Iterator[str]:
 
 def _lobes(result: Quantification) -> str:
     if result.lobes_from == "map":
-        return "Lobes: those of the lobe map; what it leaves open takes the nearest lobe."
+        source = f" ({result.lobes_source})" if result.lobes_source else ""
+        return f"Lobes: those of the lobe map{source}; what it leaves open takes the nearest lobe."
     shares = ", ".join(
         f"{lobe.name.lower().replace('_', ' ')} {value:g}"
         for lobe, value in lobes.LOBE_SHARES.items()

@@ -34,7 +34,6 @@ class CaseFiles:
     volume: CTVolume | None
     origin: Origin
     lobes: LobeMap | None = None
-    lobes_from: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,23 +154,14 @@ def _case(
     path: Path, volume: CTVolume, name: str, output: Path, request: ReportRequest
 ) -> Steps[CaseFiles]:
     """Labels read or made, and lobes."""
-    from napari_covseg.io.lobes import read_lobes
+    from napari_covseg.workflows.lobes import lobes_of
 
     if request.labels is None:
         labels, origin = yield from _segmented(path, volume, name, output, request)
     else:
         labels, origin = yield from _read_labels(path, volume, request.labels, request)
-    lobes = None
-    if request.lobes is not None:
-        yield Progress(0, 1, f"reading {request.lobes.name}")
-        lobes = read_lobes(request.lobes, request.lobe_map)
-    return CaseFiles(
-        replace(labels, case=volume.case),
-        volume,
-        origin,
-        lobes,
-        request.lobes.name if request.lobes is not None else "",
-    )
+    lobes = yield from lobes_of(volume, request.lobes, request.segment.device)
+    return CaseFiles(replace(labels, case=volume.case), volume, origin, lobes)
 
 
 def _segmented(
@@ -230,7 +220,7 @@ def _provenance(case: CaseFiles, result: Quantification) -> Provenance:
         made = "corrected" if origin.changed else "automatic"
     lobes = "approximated by planes" if result.lobes_from == "approximate" else ""
     if result.lobes_from == "map":
-        lobes = f"from a lobe map, {case.lobes_from}" if case.lobes_from else "from a lobe map"
+        lobes = f"from a lobe map, {result.lobes_source}".removesuffix(", ")
     return Provenance(
         software_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_covseg.domain.errors import UsageError
+from napari_covseg.workflows.lobe_choice import LobeChoice
 from napari_covseg.workflows.segment_settings import SegmentSettings
 
 if TYPE_CHECKING:
     from napari_covseg.domain.labels import Label
-    from napari_covseg.domain.lobes import Lobe
     from napari_covseg.reports.findings_content import Reading
 
 FORMATS = ("html", "pdf", "csv", "json", "txt")
@@ -29,13 +29,13 @@ class ReportRequest:
     labels
         A label file, or a folder with one for each case; without it the CT is segmented first.
     lobes
-        A lobe file; without it lobes are approximated.
+        Where lobes come from; without a choice they are approximated.
     series
         The DICOM series instance UID of the CT; without it the largest axial series.
     window
         ``(low, high)`` HU that black and white stand for, for a CT that is not in HU.
-    label_map, lobe_map
-        What the numbers in the label file and in the lobe file mean.
+    label_map
+        What the numbers in the label file mean.
     with_identifiers
         Whether name, ID, birth date and study date stand in the report (DICOM only).
     segment
@@ -51,11 +51,10 @@ class ReportRequest:
 
     formats: tuple[str, ...] = FORMATS
     labels: Path | None = None
-    lobes: Path | None = None
+    lobes: LobeChoice = field(default_factory=LobeChoice)
     series: str | None = None
     window: tuple[float, float] | None = None
     label_map: Mapping[int, Label] | None = None
-    lobe_map: Mapping[int, Lobe] | None = None
     with_identifiers: bool = False
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     reading: Reading | None = None
