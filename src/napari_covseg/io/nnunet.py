@@ -92,6 +92,11 @@ def read_datasets(
     return datasets
 
 
+def holds_datasets(folder: Path) -> bool:
+    """Whether `read_datasets` finds any in ``folder``."""
+    return folder.is_dir() and (_is_dataset(folder) or any(map(_is_dataset, folder.iterdir())))
+
+
 def _is_dataset(folder: Path) -> bool:
     return (folder / "dataset.json").is_file() or (folder / "imagesTr").is_dir()
 

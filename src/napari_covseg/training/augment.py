@@ -18,14 +18,17 @@ from napari_covseg.training.dataset import TrainingSlice
 
 
 def cut_patch(
-    one: TrainingSlice, size: tuple[int, int], rng: np.random.Generator
+    one: TrainingSlice,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    upside_down: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """A randomly placed, turned, scaled and bent patch.
+    """A randomly placed, turned, scaled and bent patch, some of them ``upside_down``.
 
     Returns grey ``(1, h, w)`` in [0, 1] and codes ``(h, w)``; what lies outside of the slice is
     black and ignored.
     """
-    grid = _sampling_grid(one.grey.shape, size, rng)
+    grid = _sampling_grid(one.grey.shape, size, rng, upside_down)
     grey = torch.from_numpy(one.grey.astype(np.float32) / 255)[None, None]
     codes = torch.from_numpy(one.codes.astype(np.float32) - float(Label.IGNORE))[None, None]
     patch = functional.grid_sample(grey, grid, padding_mode="zeros", align_corners=False)
@@ -36,14 +39,14 @@ def cut_patch(
 
 
 def _sampling_grid(
-    shape: tuple[int, ...], size: tuple[int, int], rng: np.random.Generator
+    shape: tuple[int, ...], size: tuple[int, int], rng: np.random.Generator, upside_down: bool
 ) -> Tensor:
     """Where each patch pixel comes from: ``(1, h, w, 2)`` in grid_sample's coordinates."""
     angle = math.radians(rng.uniform(-15, 15) if rng.random() < 0.9 else rng.uniform(-45, 45))
     scale = math.exp(rng.uniform(math.log(0.72), math.log(1.4)))
     stretch = math.exp(rng.uniform(-0.08, 0.08))
     flip_x = -1.0 if rng.random() < 0.5 else 1.0
-    flip_y = -1.0 if rng.random() < 0.25 else 1.0
+    flip_y = -1.0 if rng.random() < 0.25 and upside_down else 1.0
     height, width = size
     y, x = torch.meshgrid(
         torch.arange(height) - (height - 1) / 2,
@@ -157,6 +160,7 @@ def make_batch(
     size: tuple[int, int],
     rng: np.random.Generator,
     cutout: float = 0.0,
+    upside_down: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Images ``(n, 1, h, w)`` in [-1, 1] and codes ``(n, h, w)``.
 
@@ -166,7 +170,7 @@ def make_batch(
     """
     images, codes = [], []
     for one in slices:
-        grey, labels = cut_patch(one, size, rng)
+        grey, labels = cut_patch(one, size, rng, upside_down)
         grey = change_intensity(grey, rng)
         if rng.random() < 0.15:
             visible = _field_of_view(grey.shape[1:], rng)

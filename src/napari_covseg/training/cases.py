@@ -215,19 +215,27 @@ def _axial(
     recipe: AxialRecipe,
     warnings: tuple[str, ...],
 ) -> Entry:
-    """Slice by slice, so that no volume of floats is made."""
-    pixel = recipe.pixel_mm
-    z, y, x = hu.shape
-    z_mm, y_mm, x_mm = spacing_mm
+    image = axial_grey(hu, spacing_mm, recipe)
+    small = np.empty_like(image)
+    for number in range(len(image)):
+        one = slice(number, number + 1)
+        small[one] = resample_labels(codes[one], (1, *image.shape[1:]))
+    return Entry(image, small, (spacing_mm[0], recipe.pixel_mm, recipe.pixel_mm), warnings)
+
+
+def axial_grey(
+    hu: NDArray, spacing_mm: tuple[float, float, float], recipe: AxialRecipe
+) -> NDArray[np.uint8]:
+    """Grey slices of the recipe's pixel size; one by one, so that no volume of floats is made."""
+    pixel, (z, y, x) = recipe.pixel_mm, hu.shape
+    _, y_mm, x_mm = spacing_mm
     height, width = (max(1, round(n * mm / pixel)) for n, mm in ((y, y_mm), (x, x_mm)))
     image = np.empty((z, height, width), np.uint8)
-    small = np.empty_like(image)
     for number in range(z):
         one = slice(number, number + 1)
         grey = recipe.to_grey(hu[one].astype(np.float32))
         image[one] = np.rint(resample_linear(grey, (1, height, width)))
-        small[one] = resample_labels(codes[one], (1, height, width))
-    return Entry(image, small, (z_mm, pixel, pixel), warnings)
+    return image
 
 
 def _check_grids(case: RawCase, volume: CTVolume, labels: LabelMap) -> None:

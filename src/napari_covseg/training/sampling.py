@@ -65,6 +65,8 @@ class SliceBatches(_Drawn):
         Share of draws that take a slice with a lesion, where the dataset has any.
     cutout
         Share of the area that is emptied, in every second patch (`make_batch`).
+    upside_down
+        Whether some patches stand on their heads.
 
     Raises
     ------
@@ -81,9 +83,11 @@ class SliceBatches(_Drawn):
         weights: Mapping[str, float] | None = None,
         lesion_share: float = 0.65,
         cutout: float = 0.0,
+        upside_down: bool = True,
     ) -> None:
         super().__init__(seed)
-        self._patch, self._batch, self._cutout = patch, batch, cutout
+        self._patch, self._batch = patch, batch
+        self._cutout, self._upside_down = cutout, upside_down
         sets: dict[str, list[TrainingSlice]] = {}
         for case in cases:
             planes = zip(case.image, case.codes, strict=True)
@@ -96,7 +100,7 @@ class SliceBatches(_Drawn):
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Images ``(n, 1, y, x)`` in [-1, 1] and codes ``(n, y, x)``."""
         slices = [self._sampler.draw() for _ in range(self._batch)]
-        return make_batch(slices, self._patch, self._rng, self._cutout)
+        return make_batch(slices, self._patch, self._rng, self._cutout, self._upside_down)
 
 
 class PatchBatches(_Drawn):

@@ -80,7 +80,7 @@ def read_or_draw(
     known = _read(path, folds) if path.exists() else {}
     homes = _homes(path.name, patients_of_cases, known)
     placed = _place(patients_of_cases, homes, patients, folds, seed)
-    now = {case: _Drawn(fold, _hidden(patients_of_cases[case])) for case, fold in placed.items()}
+    now = {case: _Drawn(fold, hidden(patients_of_cases[case])) for case, fold in placed.items()}
     drawn = {**known, **now}
     if drawn != known:
         cases = {case: drawn[case]._asdict() for case in sorted(drawn)}
@@ -187,11 +187,11 @@ def _homes(
                 )
             first.setdefault(patient, case)
     for patient in set(patients_of_cases.values()) - set(homes):
-        if _hidden(patient) in gone:
-            homes[patient] = gone[_hidden(patient)]
+        if hidden(patient) in gone:
+            homes[patient] = gone[hidden(patient)]
     return homes
 
 
-def _hidden(patient: str) -> str:
+def hidden(patient: str) -> str:
     """A patient's name does not stand in the file, only what tells whether it is the same."""
     return hashlib.sha256(patient.encode()).hexdigest()[:16]
