@@ -83,7 +83,7 @@ def read_checkpoint(card_path: Path) -> Model:
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
     try:
-        _load_weights(network, load(content))
+        load_weights(network, load(content))
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{name}: the weights do not fit network '{architecture}'") from error
     network.eval().requires_grad_(False)
@@ -116,7 +116,7 @@ def write_checkpoint(
     """
     kind, fields = _recipe_to_dict(recipe)
     _check_made_for(f"{name}.json", architecture, kind, class_names())
-    content = save(_to_store(network))
+    content = save(to_store(network))
     card = {
         "name": name,
         **about,
@@ -132,8 +132,8 @@ def write_checkpoint(
     path = folder / f"{name}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / f"{name}.safetensors", content)
-        _replace(path, text.encode())
+        replace_file(folder / f"{name}.safetensors", content)
+        replace_file(path, text.encode())
     except OSError as error:
         raise ResourceError(
             f"{name}: the model cannot be written ({error.strerror}); make room, or choose "
@@ -176,7 +176,8 @@ def _check_made_for(name: str, architecture: object, kind: str, classes: object)
         )
 
 
-def _to_store(network: nn.Module) -> dict[str, torch.Tensor]:
+def to_store(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A network's weights as files keep them: matrices float16 where that holds them."""
     stored = {}
     for key, value in network.state_dict().items():
         if key.endswith("num_batches_tracked"):
@@ -188,7 +189,7 @@ def _to_store(network: nn.Module) -> dict[str, torch.Tensor]:
     return stored
 
 
-def _load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     """Load strictly; only batch normalisation's step counters, needed by nothing, may be absent."""
     missing, unexpected = network.load_state_dict(
         {key: value.float() for key, value in weights.items()}, strict=False
@@ -198,7 +199,8 @@ def _load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> No
         raise ValueError(f"missing {missing}, unexpected {unexpected}")
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step; raises `OSError` if it cannot be, with the older one in place."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

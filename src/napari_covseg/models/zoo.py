@@ -43,15 +43,26 @@ def load(name_or_folder: str | Path = DEFAULT) -> Model:
     """
     from napari_covseg.models.checkpoint import read_checkpoint
 
+    return read_checkpoint(find_card(name_or_folder))
+
+
+def find_card(name_or_folder: str | Path) -> Path:
+    """The card of the shipped model of that name, of the one in that folder, or that file itself.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or more than one in the folder.
+    """
     if str(name_or_folder) in available():
-        return read_checkpoint(WEIGHTS / f"{name_or_folder}.json")
+        return WEIGHTS / f"{name_or_folder}.json"
     path = Path(name_or_folder)
     if path.is_file():
-        return read_checkpoint(path.with_suffix(".json"))
+        return path.with_suffix(".json")
     cards = sorted(path.glob("*.json")) if path.is_dir() else []
     cards = [card for card in cards if card.with_suffix(".safetensors").is_file()]
     if len(cards) == 1:
-        return read_checkpoint(cards[0])
+        return cards[0]
     if cards:
         names = ", ".join(card.name for card in cards)
         raise ModelError(f"{path.name}: holds several models ({names}); name one of these files")

@@ -1,0 +1,260 @@
+"""Mask R-CNN for lesions in axial slices, after Ter-Sarkisov (Applied Intelligence 2022).
+
+torchvision's parts (ResNet, feature pyramid, region proposals, regions of interest, masks) with
+the small anchors of the paper. Two things are added: pictures keep their size (the recipe has
+resampled them to millimetres), and places whose truth is unknown teach nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import MultiScaleRoIAlign
+
+from napari_covseg.domain.errors import ModelError
+from napari_covseg.domain.labels import Label
+
+CLASSES: Mapping[int, Label] = MappingProxyType({1: Label.GGO, 2: Label.CONSOLIDATION})
+"""What the detector's class numbers mean; 0 is background, clean lung included."""
+BACKBONES = ("resnet18", "resnet34", "resnet50")
+ANCHOR_SIZES = (2, 4, 8, 16, 32)
+ANCHOR_RATIOS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
+RPN_NMS, ROI_NMS, SCORE = 0.75, 0.5, 0.05
+CANDIDATES = 256
+"""Anchors, and regions of interest, that each picture teaches with."""
+IGNORED_SHARE = 0.5
+"""A box with more of its area than this where the truth is unknown teaches nothing."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_LEVELS = ("0", "1", "2", "3")
+_MASK_LAYERS = {"resnet18": 1, "resnet34": 1, "resnet50": 4}
+
+
+class LesionRCNN(GeneralizedRCNN):  # type: ignore[misc]
+    """Finds lesions: boxes, classes (`CLASSES`), scores and masks.
+
+    Called with pictures ``(1, h, w)`` in [-1, 1] (the recipe's), each of any size. In training
+    targets are needed, one dict a picture: ``boxes`` float ``(n, 4)`` as x0, y0, x1, y1 in pixels,
+    ``labels`` int64 ``(n,)``, ``masks`` uint8 ``(n, h, w)`` and ``ignored`` bool ``(h, w)``; it
+    gives a dict of losses. In evaluation it gives a dict a picture: ``boxes``, ``labels``,
+    ``scores`` (the highest first) and ``masks`` float ``(n, 1, h, w)``, 0 to 1.
+
+    Parameters
+    ----------
+    backbone
+        One of `BACKBONES`.
+    channels
+        Of the feature pyramid; 256 in the paper, fewer are faster.
+    representation
+        Features of a region; 128 in the author's code.
+    mask_channels
+        Of the mask branch: one layer for ResNet-18 and 34, four for ResNet-50, as in that code.
+    roi_positive_iou
+        Overlap from which a region teaches a lesion; below 0.5 it teaches background.
+    positive_share
+        Most of the candidates that may be lesions: of anchors, and of regions.
+
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        channels: int = 256,
+        representation: int = 128,
+        mask_channels: int = 128,
+        roi_positive_iou: float = 0.5,
+        positive_share: tuple[float, float] | Sequence[float] = (0.5, 0.25),
+    ) -> None:
+        if backbone not in BACKBONES:
+            raise ValueError(f"backbone {backbone!r}: expected one of {', '.join(BACKBONES)}")
+        if min(channels, representation, mask_channels) < 1 or len(positive_share) != 2:
+            raise ValueError("expected channels above 0 and two positive shares")
+        classes = 1 + len(CLASSES)
+        anchors = AnchorGenerator((ANCHOR_SIZES,) * 5, (ANCHOR_RATIOS,) * 5)
+        rpn = _Proposals(
+            *(anchors, RPNHead(channels, anchors.num_anchors_per_location()[0])),
+            *(0.7, 0.3, CANDIDATES, positive_share[0]),
+            *({"training": 2000, "testing": 1000}, {"training": 2000, "testing": 1000}, RPN_NMS),
+        )
+        layers = (mask_channels,) * _MASK_LAYERS[backbone]
+        roi = _Regions(
+            MultiScaleRoIAlign(list(_LEVELS), 7, 2),
+            TwoMLPHead(channels * 7**2, representation),
+            FastRCNNPredictor(representation, classes),
+            *(roi_positive_iou, 0.5, CANDIDATES, positive_share[1], None, SCORE, ROI_NMS, 100),
+            MultiScaleRoIAlign(list(_LEVELS), 14, 2),
+            MaskRCNNHeads(channels, layers, 1),
+            MaskRCNNPredictor(mask_channels, mask_channels, classes),
+        )
+        super().__init__(_backbone(backbone, channels), rpn, roi, _KeepSize())
+
+    def forward(self, images: Sequence[Tensor], targets: Any = None) -> Any:
+        """Losses in training, findings in evaluation (see the class)."""
+        coloured = [(image.float() + 1).div(2).expand(3, -1, -1) for image in images]
+        return super().forward(coloured, targets)
+
+
+class _KeepSize(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Colours as ImageNet's; sizes as they come."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, list(MEAN), list(STD))
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        return image, target
+
+
+class _Proposals(RegionProposalNetwork):  # type: ignore[misc]
+    """Anchors in places of unknown truth teach nothing."""
+
+    def assign_targets_to_anchors(
+        self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        labels, boxes = super().assign_targets_to_anchors(anchors, targets)
+        for one, places, target in zip(labels, anchors, targets, strict=True):
+            leave_out(one, places, target["ignored"])
+        return labels, boxes
+
+
+class _Regions(RoIHeads):  # type: ignore[misc]
+    """Regions in places of unknown truth teach nothing."""
+
+    def select_training_samples(self, proposals: list[Tensor], targets: Any) -> Any:
+        self._ignored = [target["ignored"] for target in targets]
+        try:
+            return super().select_training_samples(proposals, targets)
+        finally:
+            del self._ignored
+
+    def assign_targets_to_proposals(
+        self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
+        for one, places, ignored in zip(labels, proposals, self._ignored, strict=True):
+            leave_out(one, places, ignored)
+        return matched, labels
+
+
+def leave_out(labels: Tensor, boxes: Tensor, ignored: Tensor) -> None:
+    """Set labels 0 (background) to -1 (not used) where boxes lie mostly in ``ignored``.
+
+    One background box stays, that with least of it: with none at all the loss would be no number.
+    """
+    if not bool(ignored.any()):
+        return
+    share = covered_share(boxes, ignored)
+    background = labels == 0
+    labels[background & (share > IGNORED_SHARE)] = -1
+    if bool(background.any()) and not bool((labels >= 0).any()):
+        labels[torch.where(background, share, 2.0).argmin()] = 0
+
+
+def covered_share(boxes: Tensor, where: Tensor) -> Tensor:
+    """The share of each box ``(n, 4)``, as far as it is in the picture, that ``(h, w)`` covers."""
+    height, width = where.shape
+    sums = nn.functional.pad(where.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    x0, y0 = (boxes[:, i].floor().long().clamp(0, n) for i, n in ((0, width), (1, height)))
+    x1, y1 = (boxes[:, i].ceil().long().clamp(0, n) for i, n in ((2, width), (3, height)))
+    inside = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
+    return (inside / ((x1 - x0) * (y1 - y0)).clamp(min=1)).to(boxes.dtype)
+
+
+def set_heads_only(network: LesionRCNN) -> None:
+    """Train region proposals and regions of interest only; the ResNet and its pyramid stay."""
+    network.backbone.requires_grad_(False)
+
+
+def set_to_train(network: LesionRCNN) -> None:
+    """Training mode; a backbone that does not learn keeps its batch statistics too."""
+    network.train()
+    if not any(parameter.requires_grad for parameter in network.backbone.parameters()):
+        network.backbone.eval()
+
+
+@torch.no_grad()
+def load_pretrained(network: LesionRCNN, file: Path, backbone: str) -> str:
+    """Take weights from a local file: of a whole detector, or of the ResNet alone (ImageNet's).
+
+    ``.safetensors``, or what `torch.save` wrote of a state dict (read without running code). All of
+    the ResNet must be there; of other parts what fits in name and shape is taken. Returns a line
+    that says what was taken.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read, or its weights are not those of this ResNet.
+    """
+    given = _read_weights(file)
+    if "conv1.weight" in given:
+        given = {f"backbone.body.{name}": value for name, value in given.items()}
+    own = {
+        name: value
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    for name, value in own.items():
+        if not name.startswith("backbone.body."):
+            continue
+        if name not in given:
+            raise ModelError(
+                f"{file.name}: has no {name.removeprefix('backbone.body.')}, so these are not "
+                f"weights of {backbone}"
+            )
+        if given[name].shape != value.shape:
+            raise ModelError(
+                f"{file.name}: {name.removeprefix('backbone.body.')} is "
+                f"{tuple(given[name].shape)}, {backbone} has {tuple(value.shape)}; give weights of "
+                f"{backbone} for colour pictures"
+            )
+    taken = [name for name in own if name in given and given[name].shape == own[name].shape]
+    for name in taken:
+        own[name].copy_(given[name])
+    heads = sum(not name.startswith("backbone.body.") for name in taken)
+    return f"{file.name}: the weights of {backbone}" + (
+        f" and {heads} more tensors" if heads else ""
+    )
+
+
+def _backbone(name: str, channels: int) -> BackboneWithFPN:
+    body: resnet.ResNet = getattr(resnet, name)(weights=None)
+    width = body.inplanes // 8
+    stages = {f"layer{number + 1}": level for number, level in enumerate(_LEVELS)}
+    return BackboneWithFPN(body, stages, [width * 2**n for n in range(4)], channels)
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{file.name}: not found; give a local file with weights") from None
+    except Exception as error:
+        raise ModelError(
+            f"{file.name}: not a readable file of weights; expected .safetensors, or a state dict "
+            "that torch.save wrote"
+        ) from error
+    for key in ("model_weights", "state_dict", "model"):
+        content = content.get(key, content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ModelError(f"{file.name}: holds no state dict; expected a dict of tensors")
+    return content
