@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = "covseg-default"
+PRETRAINING = "pretraining.json"
+"""The card of a pretrained network, which is no model yet (`training.pretrain_files`)."""
 
 
 def available() -> tuple[str, ...]:
@@ -31,6 +33,11 @@ def shipped_sha256(name: str = DEFAULT) -> str | None:
         return str(card["sha256"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def holds_pretraining(folder: str | Path) -> bool:
+    """Whether a folder holds a pretrained network rather than a model."""
+    return (Path(folder) / PRETRAINING).is_file()
 
 
 def load(name_or_folder: str | Path = DEFAULT) -> Model:
@@ -66,5 +73,10 @@ def find_card(name_or_folder: str | Path) -> Path:
     if cards:
         names = ", ".join(card.name for card in cards)
         raise ModelError(f"{path.name}: holds several models ({names}); name one of these files")
+    if holds_pretraining(path):
+        raise ModelError(
+            f"{path.name}: a pretraining, which segments nothing yet; train a model from it: "
+            f"covseg train DATA --from {path.name}"
+        )
     known = ", ".join(available()) or "none"
     raise ModelError(f"{name_or_folder}: no such model; shipped: {known}, or give a model's folder")
