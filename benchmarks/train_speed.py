@@ -28,7 +28,7 @@ from napari_covseg.models.networks import build
 from napari_covseg.training.augment_volume import VolumeAugmentation
 from napari_covseg.training.cases import TrainingCase
 from napari_covseg.training.learner import Learner
-from napari_covseg.training.losses import build_loss
+from napari_covseg.training.losses_named import build_loss
 from napari_covseg.training.parallel import Alone
 from napari_covseg.training.prefetch import BatchSource, Prefetcher
 from napari_covseg.training.sampling import PatchBatches, SliceBatches

@@ -23,6 +23,7 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
     ("attention_unet2d", {"width": 3, "widest": 5, "blocks": 6, "attention": False}),
     ("efficientnet_unet2d", {"decoder": [5, 5, 5, 3, 3]}),
     ("efficientnet_unet2d", {"decoder": [5, 5, 5, 3, 3], "frozen": True}),
+    ("unetplusplus2d", {"channels": [3, 5, 7]}),
     ("infnet2d", {"width": 5, "encoder_width": 8}),
     ("infnet2d", {"width": 5, "encoder_width": 4, "encoder": "resnet50"}),
     ("infnet2d_multi", {"channels": [3, 5, 7], "width": 5, "encoder_width": 4}),

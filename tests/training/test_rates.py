@@ -56,3 +56,23 @@ def test_without_a_warm_up_it_begins_at_its_highest() -> None:
     rates = curve(replace(FAST, warm_up=0), 100)
     assert rates[0] == 1
     assert rates[50] == pytest.approx(0.5)
+
+
+def test_a_constant_rate_stays() -> None:
+    preset = replace(FAST, rate_rule="constant", learning_rate=5e-4, patience=1)
+    rule = RateRule(preset)
+    for epoch in range(5):
+        assert rule.at(epoch * 100, epoch / 5) == 5e-4
+        rule.end_epoch(1.0)
+
+
+def test_steps_fall_after_so_many_epochs_whatever_the_loss() -> None:
+    preset = replace(FAST, rate_rule="step", learning_rate=1e-4, patience=2, factor=0.1)
+    rule, rates = RateRule(preset), []
+    for epoch in range(5):
+        rates.append(rule.at(epoch, 0.0))
+        rule.end_epoch(1.0 / (epoch + 1))
+        again = RateRule(preset)
+        again.load_state_dict(rule.state_dict())
+        rule = again
+    assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5, 1e-6])

@@ -51,6 +51,8 @@ TINY_3D = PRESETS["mueller2021"].with_settings(
     ]
 )
 
+INFNET = {"loss": "iou_bce", "batches": 8, "learning_rate": 3e-3}
+
 
 def write_toy(folder: Path, lesions: tuple[int, ...]) -> None:
     """Cases as wide as a chest."""
@@ -106,6 +108,22 @@ def test_it_learned(trained: TrainResult) -> None:
     assert figures["lung"].cases == 1
     written = json.loads((trained.model.parent / "logs" / "result.json").read_text())
     assert TrainResult.from_dict(written) == trained
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments"), [("infnet2d", {}), ("infnet2d_multi", {"channels": [4, 8]})]
+)
+def test_networks_with_several_outputs_train_and_are_used(
+    network: str, arguments: dict, data: Path, tmp_path: Path
+) -> None:
+    small = {**arguments, "width": 4, "encoder_width": 4}
+    preset = replace(TINY, network=network, network_arguments=small, patch=(32, 32), epochs=8)
+    result = run_to_end(train(request(data, tmp_path / "inf", preset=replace(preset, **INFNET))))
+    rows = read_rows(tmp_path / "inf" / "logs" / "epochs.csv")
+    assert float(rows[-1]["loss"]) < 0.95 * float(rows[0]["loss"])
+    volume = read_volume(data / "imagesTr" / "toy_0_0000.nii.gz")
+    settings = SegmentSettings(model=str(result.model.parent), device="cpu")
+    assert run_to_end(segment(volume, settings)).labels.labels.shape == (3, 20, 24)
 
 
 def test_cases_without_labels_are_not_read_for_theirs(
@@ -218,7 +236,11 @@ def test_nobody_measures(data: Path, tmp_path: Path) -> None:
         ({"validation": ("toy_2",)}, InputError, "1 patients have cases in training and in"),
         ({"preset": replace(TINY, network="unet9")}, ModelError, "'unet9' is not known"),
         ({"preset": replace(TINY, network="unet3d")}, UsageError, "takes 3D input, but recipe"),
-        ({"preset": replace(TINY, network="infnet2d")}, UsageError, "gives several outputs"),
+        (
+            {"preset": replace(TINY, loss="boundary", loss_settings={"spacing": [1, 1, 1]})},
+            UsageError,
+            "spacing: expected 2 sizes, got 3",
+        ),
         ({"preset": replace(TINY, pretrained=True)}, UsageError, "--set pretrained=false"),
         ({"preset": replace(TINY, loss="dice")}, UsageError, "unknown loss 'dice'"),
         ({"preset": replace(TINY, dataset_weights={"ma": 1.0})}, InputError, "no training case in"),

@@ -53,6 +53,9 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
         for entry in (
             NetworkEntry("unet2d", "unet2d", "UNet2D", 2, "2D U-Net with strided convolutions"),
             NetworkEntry("unet_lite", "unet_lite", "UNetLite", 2, "EfficientNet-Lite0 U-Net, 2D"),
+            NetworkEntry(
+                "unetplusplus2d", "unetplusplus2d", "UNetPlusPlus2D", 2, "U-Net++ of Zhou et al."
+            ),
             NetworkEntry("unet3d", "unet3d", "UNet3D", 3, "standard 3D U-Net of Mueller et al."),
             NetworkEntry(
                 "qchc_unet3d", "qchc_unet3d", "QCHCUNet3D", 3, "QC-HC U-Net of Zhang et al."

@@ -220,7 +220,7 @@ def _copy_of(network: nn.Module) -> nn.Module:
 
 
 def _optimiser(network: nn.Module, preset: Preset, device: Device) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD with momentum; a pretrained encoder is a group with its share of the rate."""
+    """As the settings say; a pretrained encoder is a group with its share of the rate."""
     slow: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():

@@ -2,15 +2,12 @@
 
 All take logits ``(n, classes, *spatial)``, for slices and volumes alike, and ``allowed``, bool of
 the same shape: the classes that agree with each voxel's label. Voxels that allow every class
-(ignore) cost nothing and get no gradient.
+(ignore) cost nothing and get no gradient. `losses_named` has them all by name.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -53,7 +50,7 @@ def soft_dice_loss(probability: Tensor, allowed: Tensor, smooth: float = 50.0) -
     """
     losses = []
     for region in REGIONS:
-        is_in, known = _decided(allowed, region)
+        is_in, known = decided(allowed, region)
         p = probability[:, list(region)].sum(dim=1) * known
         target = is_in.to(p.dtype)
         overlap = (p * target).sum()
@@ -113,7 +110,7 @@ def tversky_loss(
     axes = list(range(0 if batch else 1, allowed.ndim - 1))
     losses, weights = [], []
     for region in (*((c,) for c in NetworkClass), *PARTIAL_LABELS):
-        is_in, known = _decided(allowed, region)
+        is_in, known = decided(allowed, region)
         target = is_in.to(probability.dtype)
         p = probability[:, list(region)].sum(dim=1) * known
         true = (p * target).sum(dim=axes)
@@ -160,46 +157,27 @@ def tversky_cross_entropy(
     return allowed_cross_entropy(logits, allowed) + tversky
 
 
-LOSSES: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
-    {"dice_ce": partial_label_loss, "tversky_ce": tversky_cross_entropy}
-)
-"""Losses by name, of ``(logits, allowed)``; their settings are their other arguments."""
+def decided(allowed: Tensor, region: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Where labels say that a voxel is in the region, and where they say whether it is.
 
-
-def build_loss(name: str, **settings: object) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of that name with these settings, tried once.
-
-    Raises
-    ------
-    UsageError
-        If there is no such loss, or it does not take these settings.
+    Both bool ``(n, *spatial)``; ``region`` are classes.
     """
-    if name not in LOSSES:
-        raise UsageError(f"unknown loss {name!r}: use {', '.join(LOSSES)}")
-    known = list(inspect.signature(LOSSES[name]).parameters)[2:]
-    unknown = [key for key in settings if key not in known]
-    if unknown:
-        raise UsageError(f"loss {name} has no setting {unknown[0]!r}: use {', '.join(known)}")
-    loss = partial(LOSSES[name], **settings)
-    classes = len(NetworkClass)
-    try:
-        loss(torch.zeros(1, classes, 1), torch.eye(classes, dtype=torch.bool)[:1, :, None])
-    except (TypeError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"loss {name} cannot use these settings: {reason}") from error
-    return loss
-
-
-def _decided(allowed: Tensor, region: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Where labels say that a voxel is in the region, and where they say whether it is."""
     outside = [c for c in range(allowed.shape[1]) if c not in region]
     is_in = ~allowed[:, outside].any(dim=1)
     return is_in, is_in | ~allowed[:, list(region)].any(dim=1)
+
+
+def region_logs(logits: Tensor, region: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Logarithms of the probability of the region and of all else, ``(n, *spatial)`` each."""
+    outside = [c for c in range(logits.shape[1]) if c not in region]
+    log_all = torch.logsumexp(logits, dim=1)
+    inside = torch.logsumexp(logits[:, list(region)], dim=1) - log_all
+    return inside, torch.logsumexp(logits[:, outside], dim=1) - log_all
 
 
 def _is_there(allowed: Tensor, region: Sequence[int], axes: list[int]) -> Tensor:
     """Whether a sample has a term for the region: a class always, a set where a label is it."""
     if len(region) == 1:
         return torch.ones_like(allowed[:, 0]).any(dim=axes)
-    is_in, _ = _decided(allowed, region)
+    is_in, _ = decided(allowed, region)
     return (is_in & allowed[:, list(region)].all(dim=1)).any(dim=axes)

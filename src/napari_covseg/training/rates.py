@@ -1,4 +1,4 @@
-"""Learning rates: along a cosine over the training, or lowered where the loss stands still."""
+"""Learning rates: along a cosine over the training, lowered in steps, or as they are set."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ class LowestLoss:
 class RateRule:
     """The learning rate of each step, and whether the training loss says to stop.
 
-    Both follow the training loss, as in Mueller et al. (2021); a `cosine` follows only the share of
-    the training that is done.
+    A ``plateau`` and the end follow the training loss, as in Mueller et al. (2021), a ``cosine``
+    the share of the training that is done, a ``step`` its epochs.
     """
 
     preset: Preset
     rate: float = field(init=False)
+    epochs: int = field(init=False, default=0)
     for_rate: LowestLoss = field(init=False)
     for_stop: LowestLoss = field(default_factory=LowestLoss)
 
@@ -47,7 +48,7 @@ class RateRule:
 
     def at(self, step: int, done: float) -> float:
         """The rate of ``step`` (from 0), when ``done`` (0 to 1) of the training is behind it."""
-        if self.preset.rate_rule == "plateau":
+        if self.preset.rate_rule != "cosine":
             return self.rate
         warm_up = self.preset.warm_up
         begun = min(warm_up / self.preset.steps, LONGEST_WARM_UP)
@@ -61,17 +62,20 @@ class RateRule:
         """Take an epoch's mean training loss; returns whether to stop."""
         self.for_stop.see(loss)
         self.for_rate.see(loss)
-        if self.preset.rate_rule == "plateau" and self.for_rate.epochs >= max(
-            1, self.preset.patience
-        ):
+        self.epochs += 1
+        patience = max(1, self.preset.patience)
+        if self.preset.rate_rule == "plateau" and self.for_rate.epochs >= patience:
             self.rate = max(self.preset.least_rate, self.rate * self.preset.factor)
             self.for_rate.epochs = 0
+        elif self.preset.rate_rule == "step" and self.epochs % patience == 0:
+            self.rate *= self.preset.factor
         return 0 < self.preset.stop_after <= self.for_stop.epochs
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, for an exact resume."""
         return {
             "rate": self.rate,
+            "epochs": self.epochs,
             "for_rate": asdict(self.for_rate),
             "for_stop": asdict(self.for_stop),
         }
@@ -79,5 +83,7 @@ class RateRule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.rate = float(state["rate"])
+        # Earlier versions had no rule that needs it.
+        self.epochs = int(state.get("epochs", 0))
         self.for_rate = LowestLoss(**state["for_rate"])
         self.for_stop = LowestLoss(**state["for_stop"])

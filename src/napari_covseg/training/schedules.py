@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "recipe": ("axial", "mueller2021", "clahe"),
-    "optimiser": ("adam", "adamw"),
-    "rate_rule": ("cosine", "plateau"),
+    "optimiser": ("adam", "adamw", "sgd"),
+    "rate_rule": ("cosine", "plateau", "step", "constant"),
     "precision": ("auto", "float32", "bfloat16", "float16"),
 }
 """The values that a field of `Preset` may have, where these are few."""
@@ -65,16 +65,20 @@ class Preset:
     batches: int = _said(100, "batches in an epoch")
     epochs: int = _said(16, "epochs at most")
     minutes: float = _said(0.0, "time budget, 0 for none; a cosine ends with it")
-    loss: str = _said("dice_ce", "dice_ce or tversky_ce, each with cross-entropy")
+    loss: str = _said("dice_ce", "dice_ce, tversky_ce, iou_bce or boundary")
     loss_settings: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": 'its settings, JSON, such as {"alpha":0.3}'}
     )
-    optimiser: str = _said("adamw", "adam or adamw")
+    optimiser: str = _said("adamw", "adam, adamw or sgd (momentum 0.9)")
     learning_rate: float = _said(1e-3, "learning rate at its highest")
-    weight_decay: float = _said(0.05, "weight decay (adamw)")
-    rate_rule: str = _said("cosine", "cosine (to zero) or plateau (of the training loss)")
+    weight_decay: float = _said(0.05, "weight decay")
+    rate_rule: str = _said(
+        "cosine", "cosine (to zero), plateau (of the training loss), step or constant"
+    )
     warm_up: int = _said(200, "steps over which the rate rises (cosine)")
-    patience: int = _said(15, "epochs without a lower training loss until the rate falls (plateau)")
+    patience: int = _said(
+        15, "epochs until the rate falls: without a lower training loss (plateau), or all (step)"
+    )
     factor: float = _said(0.1, "what the rate is then multiplied by")
     least_rate: float = _said(1e-5, "the lowest rate (plateau)")
     least_gain: float = _said(1e-4, "a loss is lower if it is by this much (plateau)")
@@ -221,31 +225,76 @@ _READERS_BY_TYPE: Mapping[str, Callable[[str], Any]] = {
 _READERS = {one.name: _READERS_BY_TYPE[str(one.type)] for one in fields(Preset)}
 
 
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {
-        "fast": Preset(name="fast"),
-        "mueller2021": Preset(
-            name="mueller2021",
-            network="unet3d",
-            pretrained=False,
-            recipe="mueller2021",
-            patch=(80, 160, 160),
-            batch=2,
-            batches=150,
-            epochs=1000,
-            loss="tversky_ce",
-            optimiser="adam",
-            weight_decay=0.0,
-            rate_rule="plateau",
-            stop_after=100,
-            clip=0.0,
-            ema=0.0,
-            compile=False,
-            lesion_share=0.0,
-        ),
-    }
+_MUELLER = Preset(
+    name="mueller2021",
+    network="unet3d",
+    pretrained=False,
+    recipe="mueller2021",
+    patch=(80, 160, 160),
+    batch=2,
+    batches=150,
+    epochs=1000,
+    loss="tversky_ce",
+    optimiser="adam",
+    weight_decay=0.0,
+    rate_rule="plateau",
+    stop_after=100,
+    clip=0.0,
+    ema=0.0,
+    compile=False,
+    lesion_share=0.0,
 )
-"""Settings by name: today's best, and those of Mueller et al. (2021)."""
+_ZHANG = replace(
+    _MUELLER,
+    name="zhang2021",
+    network="qchc_unet3d",
+    epochs=300,
+    learning_rate=1e-4,
+    least_rate=1e-6,
+    stop_after=0,
+)
+_SINGH = Preset(
+    name="singh2022",
+    network="attention_unet2d",
+    network_arguments={"blocks": 6},
+    pretrained=False,
+    patch=(224, 224),
+    batch=64,
+    batches=13,
+    epochs=500,
+    loss="boundary",
+    optimiser="adam",
+    learning_rate=1e-5,
+    weight_decay=0.0,
+    warm_up=0,
+    clip=0.0,
+    ema=0.0,
+    lesion_share=1.0,
+)
+_FUNG = Preset(
+    name="fung2021",
+    network="infnet2d",
+    pretrained=False,
+    spacing_mm=(0.85,),
+    patch=(352, 352),
+    batch=24,
+    batches=40,
+    epochs=100,
+    loss="iou_bce",
+    optimiser="adam",
+    learning_rate=1e-4,
+    weight_decay=0.0,
+    rate_rule="step",
+    patience=50,
+    clip=0.5,
+    ema=0.0,
+    cutout=0.2,
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {one.name: one for one in (Preset(name="fast"), _MUELLER, _ZHANG, _SINGH, _FUNG)}
+)
+"""Settings by name: today's best, and those of the papers (``docs/how-to/train.md``)."""
 
 
 def find_preset(name: str) -> Preset:
@@ -277,4 +326,6 @@ def settings_help() -> str:
 def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return _shown(value) or "empty"
+    if isinstance(value, Mapping) and value:
+        return json.dumps(value)
     return str(value) if value not in ({}, "") else "empty"

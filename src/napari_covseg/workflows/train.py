@@ -40,7 +40,7 @@ from napari_covseg.training.cases import (
 )
 from napari_covseg.training.engine import fit
 from napari_covseg.training.job import Job, check_folder
-from napari_covseg.training.losses import build_loss
+from napari_covseg.training.losses_named import build_loss
 from napari_covseg.training.outcome import EpochReport
 from napari_covseg.training.parallel import Alone, Together, several_processes
 from napari_covseg.training.prefetch import BatchSource
@@ -177,14 +177,9 @@ def _network_and_loss(
             f"network {preset.network} takes {found.dimensions}D input, but recipe {preset.recipe} "
             f"gives {preset.dimensions}D: change one of them"
         )
-    if found.outputs:
-        raise UsageError(
-            f"network {preset.network} gives several outputs, and no loss here supervises them "
-            "all: it is there for inference, train another"
-        )
     if not all(0 < mm < math.inf for mm in preset.spacing_mm):
         raise UsageError(f"spacing_mm={_shown(preset.spacing_mm)}: expected sizes above 0, in mm")
-    loss = build_loss(preset.loss, **preset.loss_settings)
+    loss = build_loss(preset.loss, preset.dimensions, **preset.loss_settings)
     torch.manual_seed(preset.seed)
     network = build(preset.network, **preset.network_arguments)
     _try_patch(network, preset)
