@@ -18,7 +18,8 @@ from napari_covseg.cli.output import complain, exit_code, one_line
 from napari_covseg.domain.errors import Cancelled
 
 VERBS = (
-    *("segment", "report", "change", "export", "evaluate", "compare", "train", "crossval"),
+    *("segment", "report", "change", "export", "evaluate", "compare"),
+    *("pretrain", "train", "crossval"),
     *("dataset", "retrain", "models", "receive", "info", "demo"),
 )
 

@@ -99,7 +99,7 @@ class CoachedLearner(Learner):
     """A network that learns to paint, and the coach that makes it hard.
 
     Every step is one of the network; every ``pretext.coach_every``-th is one of the coach before,
-    on the same images. ``coach_loss`` is the coach's of its last step.
+    on the same images.
 
     Parameters
     ----------
@@ -110,12 +110,17 @@ class CoachedLearner(Learner):
     def __init__(
         self, network: nn.Module, coach: nn.Module, preset: Preset, pretext: Pretext, device: Device
     ) -> None:
-        super().__init__(network, _unused, preset, device, Alone())
-        self._coach = Learner(coach, _unused, replace(preset, ema=0.0), device, Alone())
+        super().__init__(network, no_loss, preset, device, Alone())
+        self._coach = Learner(coach, no_loss, replace(preset, ema=0.0), device, Alone())
         self._pretext = pretext
         self._trained = [one for one in network.parameters() if one.requires_grad]
-        self.coach_loss = torch.nan
+        self._coach_lost = torch.tensor(torch.nan)
         self._done = 0.0
+
+    @property
+    def coach_loss(self) -> float:
+        """Of the coach's last step, 1 - L_rec; NaN before its first. Waits for the device."""
+        return float(self._coach_lost)
 
     def step(
         self, images: Tensor, codes: Tensor, rate: float, number: int, done: float = 0.0
@@ -136,7 +141,7 @@ class CoachedLearner(Learner):
         with _held(self._trained):
             mask = self._mask(images)
             loss = 1 - self._loss_behind(mask, image)
-            self.coach_loss = float(self._coach._descend(loss, number).loss)
+            self._coach_lost = self._coach._descend(loss, number).loss
         return mask
 
     def _mask(self, images: Tensor) -> Tensor:
@@ -188,8 +193,9 @@ def _shown(image: Tensor) -> Tensor:
     return image * 2 - 1
 
 
-def _unused(logits: Tensor, allowed: Tensor) -> Tensor:
-    raise NotImplementedError("images without labels have no loss against labels")
+def no_loss(logits: Tensor, allowed: Tensor) -> Tensor:
+    """Images without labels have no loss against labels; a learner of its own makes one."""
+    raise NotImplementedError
 
 
 @contextmanager

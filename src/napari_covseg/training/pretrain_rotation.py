@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from napari_covseg.models.device import Device
 from napari_covseg.models.outputs import DeepOutputs
+from napari_covseg.training.coach import no_loss
 from napari_covseg.training.learner import Learner, StepLoss, autocast
 from napari_covseg.training.parallel import Alone
 from napari_covseg.training.schedules import Preset
@@ -45,7 +46,7 @@ class RotationLearner(Learner):
     """A network that learns to tell how images were turned, from its own last layers."""
 
     def __init__(self, network: nn.Module, preset: Preset, device: Device) -> None:
-        super().__init__(network, _unused, preset, device, Alone())
+        super().__init__(network, no_loss, preset, device, Alone())
 
     def step(
         self, images: Tensor, codes: Tensor, rate: float, number: int, done: float = 0.0
@@ -56,7 +57,3 @@ class RotationLearner(Learner):
         with autocast(self._device):
             outputs = self._forward(images)
         return self._descend(rotation_loss(outputs, quarters.to(self._device.name)), number)
-
-
-def _unused(logits: Tensor, allowed: Tensor) -> Tensor:
-    raise NotImplementedError("images without labels have no loss against labels")
