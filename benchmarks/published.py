@@ -73,7 +73,7 @@ ROWS: Mapping[str, Row] = {
     "unet": Row("plain U-Net, 2D", "unet2d", (FROM_SCRATCH, *SLICES)),
     "efficientnet": Row("EfficientNet-B0 U-Net", "efficientnet_unet2d", (FROM_SCRATCH, *SLICES)),
     "unet++": Row("U-Net++, 2D", "unetplusplus2d", (FROM_SCRATCH, *SLICES)),
-    "infnet": Row("Inf-Net", "infnet2d", (FROM_SCRATCH, "loss=infnet", *SLICES)),
+    "infnet": Row("Inf-Net", "infnet2d", (FROM_SCRATCH, "loss=iou_bce", *SLICES)),
     "attention": Row("attention U-Net, 4 blocks", "attention_unet2d", (FROM_SCRATCH, *SLICES)),
     "unet3d": Row(
         "3D U-Net, a quarter of the maps", "unet3d", (FROM_SCRATCH, _arguments(NARROW), *VOLUMES)
