@@ -211,12 +211,37 @@ def test_lobes_are_given_where_there_is_a_map():
     half = lobes.shape[2] // 2
     lobes[:, :, half:], lobes[:, :, :half] = 1, 5
     lobes[: lobes.shape[0] // 2, :, half:] = 2
-    change = _found(now, before, lobes=LobeMap(lobes, now.geometry))
+    change = _found(now, before, lobes=LobeMap(lobes, now.geometry, source="lobes.nii.gz"))
     assert change.lobes["left_lower"].states["resolved"].ml == pytest.approx(BEFORE[2].ml, rel=0.1)
     assert change.lobes["left_upper"].states["resolved"].ml == 0
-    assert _found(now, before).lobes == {}
+    assert (change.lobes_from, change.lobes_source) == ("map", "lobes.nii.gz")
     other = LobeMap(lobes[:-1], grid((2, 2, 2), size_mm=(150, 110, 168)))
-    assert "lobe map" in _found(now, before, lobes=other).warnings[0]
+    unused = _found(now, before, lobes=other)
+    assert "lobe map is not on the grid" in unused.warnings[0]
+    assert unused.lobes_from == "approximate"
+    turned = LobeMap(np.ascontiguousarray(lobes[:, :, ::-1]), now.geometry)
+    assert "left and right the other way" in _found(now, before, lobes=turned).warnings[0]
+
+
+def test_lobes_without_a_map_are_approximated_and_said_to_be():
+    _, now = scan(grid((2, 2, 2)), NOW)
+    _, before = scan(grid((2, 2, 2)), BEFORE)
+    change = _found(now, before)
+    assert change.lobes_from == "approximate"
+    left = change.lobes["left_lower"].lung_ml + change.lobes["left_upper"].lung_ml
+    assert left == pytest.approx(change.parts["left"].lung_ml)
+    # The planes give the left lower lobe 23.2 of the left lung's 46.3 parts.
+    assert change.lobes["left_lower"].lung_ml == pytest.approx(left * 23.2 / 46.3, rel=0.02)
+    resolved = [one.states["resolved"].ml for one in change.lobes.values()]
+    assert sum(resolved) == pytest.approx(change.parts["both"].states["resolved"].ml)
+    assert sum(resolved) > 0
+
+
+def test_lungs_that_are_cut_off_have_no_approximate_lobes():
+    _, now = scan(grid((2, 2, 2), size_mm=(150, 110, 60)), NOW)
+    _, before = scan(grid((2, 2, 2)), BEFORE)
+    change = _found(now, before)
+    assert (dict(change.lobes), change.lobes_from) == ({}, "")
 
 
 def test_unknown_voxel_sizes_give_no_ml_but_percent():

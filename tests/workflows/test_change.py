@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from datetime import date
 from io import BytesIO, StringIO
 
 import numpy as np
@@ -15,13 +16,20 @@ from napari_covseg.domain.change import ChangeLabel
 from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import run_to_end
-from napari_covseg.io import write_labels, write_volume
+from napari_covseg.io import read_volume, write_labels, write_volume
 from napari_covseg.quantify.change_figures import STATES
 from napari_covseg.quantify.mapping import Mapping
 from napari_covseg.reports.change_page import change_document
 from napari_covseg.reports.change_pictures import change_picture, views_of
 from napari_covseg.reports.document_html import document_html
-from napari_covseg.workflows.change import ChangeSettings, ScanFiles, _pair, change_files
+from napari_covseg.workflows.change import (
+    ChangeSettings,
+    ScanFiles,
+    _patient_notes,
+    change_files,
+    compare,
+    days_between,
+)
 
 MOVED = affine((0, 0, 6), (1.0, 1.0, 1.05), (8, -5, 9))
 NOW = (Ball(Label.GGO, (33.3, 0.4, 20.7), 10), Ball(Label.CONSOLIDATION, (-35, 10, -20), 9))
@@ -65,7 +73,15 @@ def test_every_file_is_written_and_says_the_same(result):
     assert appeared == pytest.approx(NOW[0].ml, rel=0.15)
     assert both["states"]["to_consolidation"]["ml"] == pytest.approx(NOW[1].ml, rel=0.25)
     assert rows["pair", "scans", "interval", "days"]["value"] == "61"
+    assert rows["pair", "scans", "interval", "days"]["fit"] == ""
     assert rows["lesion", "1", "change_ml", "ml"]["note"] == "new"
+    rest = [row for row in rows.values() if row["group"] in ("part", "lobe_approximate", "lesion")]
+    assert {row["fit"] for row in rest} == {"good"}
+    alone = rows["prior_scan", "both", "lesions", "ml"]
+    assert float(alone["value"]) == content["prior"]["both"]["lesions_ml"]
+    assert alone["fit"] == ""
+    assert content["lobes_from"] == "approximate"
+    assert ("lobe_approximate", "right_middle", "appeared", "ml") in rows
     assert content["registration"]["verdict"] == "good"
     assert content["lesions"]["counts"] == {"new": 1, "matched": 1, "stable": 1, "resolved": 1}
     assert content["notice"].startswith("Research use only")
@@ -98,18 +114,44 @@ def test_files_that_do_not_belong_together_are_refused(files, tmp_path):
         run_to_end(change_files(current, wrong, tmp_path))
 
 
-def test_days_come_from_the_headers_and_other_patients_are_noticed(tmp_path):
-    now, _ = series(tmp_path / "now", ORIENTATIONS["axial"], StudyDate="20200301")
-    before, _ = series(tmp_path / "before", ORIENTATIONS["axial"], StudyDate="20200201")
-    other, _ = series(tmp_path / "other", ORIENTATIONS["axial"], PatientID="other", StudyDate="")
-    settings = ChangeSettings()
-    assert _pair(ScanFiles(now), ScanFiles(before), settings) == (29, ())
-    assert _pair(ScanFiles(before), ScanFiles(now), settings) == (-29, ())
-    days, notes = _pair(ScanFiles(now), ScanFiles(other), settings)
-    assert days is None
-    assert "not of one patient" in notes[0]
-    assert "4711" not in notes[0]
-    assert _pair(ScanFiles(now), ScanFiles(before), ChangeSettings(interval_days=5)) == (5, ())
+def ct(folder, **header):
+    path, _ = series(folder, ORIENTATIONS["axial"], **header)
+    return path
+
+
+def test_days_come_from_the_headers(tmp_path):
+    now, before, undated = (
+        read_volume(ct(tmp_path / name, StudyDate=day))
+        for name, day in (("now", "20200301"), ("before", "20200201"), ("undated", ""))
+    )
+    assert days_between(before, now) == 29
+    assert days_between(now, before) == -29
+    assert days_between(undated, now) is None
+    assert "2020" not in repr(now)
+    later = ct(tmp_path / "later", StudyDate="20200301", AcquisitionDate="20200302")
+    assert days_between(before, read_volume(later)) == 30
+
+
+def test_days_that_are_given_go_before_those_of_the_headers():
+    current, prior = (scan(grid(), lesions) for lesions in (NOW, BEFORE))
+    dated = [
+        (replace(volume, taken=date(2020, month, 1)), labels)
+        for month, (volume, labels) in ((3, current), (2, prior))
+    ]
+    assert run_to_end(compare(*dated)).change.interval_days == 29
+    assert run_to_end(compare(*dated, interval_days=5)).change.interval_days == 5
+
+
+def test_other_patients_are_noticed_but_not_a_missing_id(tmp_path):
+    one, same = (ScanFiles(ct(tmp_path / name)) for name in ("one", "same"))
+    other, unnamed = (
+        ScanFiles(ct(tmp_path / (name or "unnamed"), PatientID=name)) for name in ("other", "")
+    )
+    assert _patient_notes(one, same) == ()
+    assert _patient_notes(one, unnamed) == ()
+    (note,) = _patient_notes(one, other)
+    assert "not of one patient" in note
+    assert "4711" not in note
 
 
 def test_a_poor_fit_is_written_over_all_that_rests_on_it(result):

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_covseg.cli.lobes import add_lobes, lobes_from
 from napari_covseg.cli.output import format_ml, format_percent, print_json, progress_bars
 from napari_covseg.cli.reading import LABEL_MAP, add_window, label_map_of, window_of
 from napari_covseg.cli.scoring import aligned
@@ -44,12 +45,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="days from PRIOR to CURRENT; without it, from the study dates of DICOM",
     )
-    parser.add_argument("--lobes", metavar="FILE", help="a map of the lobes of CURRENT")
-    parser.add_argument(
-        "--lobe-map",
-        metavar="NAME=ID,...",
-        help="what the numbers in the lobe file mean, such as LUL=1,LLL=2,RUL=3,RML=4,RLL=5",
-    )
+    add_lobes(parser, "the CURRENT")
     for which in ("", "prior-"):
         parser.add_argument(
             f"--{which}label-map",
@@ -70,7 +66,6 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, write and print."""
     from napari_covseg.domain.progress import run_to_end
-    from napari_covseg.io.lobes import parse_lobe_map
     from napari_covseg.workflows.change import ChangeSettings, ScanFiles, change_files
 
     current = ScanFiles(
@@ -86,8 +81,7 @@ def run(args: argparse.Namespace) -> int:
         deformable=args.deformable,
         interval_days=args.interval_days,
         window=window_of(args),
-        lobes=_path(args.lobes),
-        lobe_map=parse_lobe_map(args.lobe_map) if args.lobe_map else None,
+        lobes=lobes_from(args),
         segment=settings_from(args),
     )
     with progress_bars() as start:

@@ -39,6 +39,8 @@ def lobes_from(args: argparse.Namespace) -> LobeChoice:
 
     Raises
     ------
+    ModelError
+        If lungmask or its weights are not installed.
     UsageError
         If ``--lobe-map`` names no lobes.
     """
@@ -47,6 +49,9 @@ def lobes_from(args: argparse.Namespace) -> LobeChoice:
     names = parse_lobe_map(args.lobe_map) if args.lobe_map else None
     weights = Path(args.lobe_weights) if args.lobe_weights else None
     if args.lobes == LUNGMASK:
+        from napari_covseg.models.lungmask_weights import find_weights
+
+        find_weights(weights)  # Complains before anything is read.
         return LobeChoice(network=True, weights=weights)
     file = None if args.lobes == APPROXIMATE else Path(args.lobes)
     return LobeChoice(file, names, weights=weights)

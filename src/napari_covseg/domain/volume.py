@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ class CTVolume:
         What the reader had to do that the user should know (resampling, padding, ...).
     source
         The format read: ``DICOM``, ``NIfTI``, ``NRRD``, ``MetaImage`` or ``phantom``.
+    taken
+        The day of the scan, where DICOM says so: only to tell how far apart two scans are, never
+        to be shown or written.
 
     Raises
     ------
@@ -41,6 +45,7 @@ class CTVolume:
     to_native: Reorientation = field(default_factory=Reorientation)
     warnings: tuple[str, ...] = ()
     source: str = ""
+    taken: date | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.hu.shape != self.geometry.shape:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from napari_covseg.domain.errors import InputError
 from napari_covseg.io.dicom_files import Member, starts_as_dicom
 from napari_covseg.io.dicom_values import (
     Vector,
+    day,
     first,
     first_number,
     first_text,
@@ -56,6 +58,7 @@ _VOLUME_KEYS = (
     "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "ImageType",
 )  # fmt: skip
 _MOST_FRAMES = 65_536
+_DAYS = ("AcquisitionDate", "StudyDate")
 _FRAME_KEYS = ("StackID", "TemporalPositionIndex", "FrameAcquisitionNumber")
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
@@ -64,13 +67,13 @@ _TAGS = [
     "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
     "SliceThickness", "SpacingBetweenSlices", "GantryDetectorTilt", "RescaleSlope",
     "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",
-    "RealWorldValueMappingSequence", *_SEQUENCES, *_VOLUME_KEYS,
+    "RealWorldValueMappingSequence", *_DAYS, *_SEQUENCES, *_VOLUME_KEYS,
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A DICOM file that holds an image; no patient's data.
+    """A DICOM file that holds an image; no patient's data but the day, which is never written.
 
     ``pixel_offset`` is where uncompressed voxels start in the file, None where they have to be
     decoded. ``kind`` holds the values of ImageType.
@@ -97,6 +100,7 @@ class Image:
     tilt_degrees: float
     has_pixels: bool
     pixel_offset: int | None
+    taken: date | None = field(default=None, repr=False)
 
     @property
     def is_multiframe(self) -> bool:
@@ -236,6 +240,7 @@ def _image(
         tilt_degrees=tilt[0] if tilt else 0.0,
         has_pixels=has_pixels,
         pixel_offset=offset,
+        taken=day(dataset, *_DAYS),
     )
 
 

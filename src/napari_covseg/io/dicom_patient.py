@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,15 +80,3 @@ def _date(digits: str) -> str:
     if len(digits) == 8 and digits.isdecimal():
         return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
     return digits
-
-
-def dicom_study_date(path: Path, series: str | None = None) -> date | None:
-    """When the study was, to tell how long two scans are apart; never to be shown or written.
-
-    None where the header does not say. Parameters and errors are those of `dicom_patient_id`.
-    """
-    header = _header(path, series, ("StudyDate",))
-    try:
-        return None if header is None else date.fromisoformat(_date(text(header, "StudyDate")))
-    except ValueError:
-        return None

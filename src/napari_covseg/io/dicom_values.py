@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,3 +71,14 @@ def words(dataset: Dataset, name: str) -> tuple[str, ...]:
     value = _value(dataset, name) or ()
     items = [value] if isinstance(value, str) else value
     return tuple(str(item).strip().upper() for item in items)
+
+
+def day(dataset: Dataset, *names: str) -> date | None:
+    """The first element that holds a date (``20200131``, old files ``2020.01.31``), else None."""
+    for name in names:
+        digits = text(dataset, name).replace(".", "")[:8]
+        try:
+            return date.fromisoformat(digits)
+        except ValueError:
+            continue
+    return None

@@ -55,6 +55,7 @@ def read_series(series: Series, name: str, window: tuple[float, float] | None = 
         to_native=Reorientation() if moved else to_native,
         warnings=(*series.notes, *notes, *moved, *_remarks(series)),
         source="DICOM",
+        taken=series.image.taken,
     )
 
 

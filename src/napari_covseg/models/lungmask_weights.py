@@ -73,6 +73,25 @@ def weights_folder() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
+def find_weights(folder: Path | None = None) -> tuple[Path, Path | None]:
+    """The weight files of `LOBES` and, where it is there, of `FILL`.
+
+    Raises
+    ------
+    ModelError
+        If lungmask is not installed, or there are no weights for lobes.
+    """
+    _version()
+    given = folder or weights_folder()
+    file = _find(LOBES, given)
+    if file is None:
+        raise ModelError(
+            f"lobes by lungmask need its weights, which are not installed: get {_URL}/{LOBES.file} "
+            f"(and {FILL.file}, which fills gaps) and put it into {given}"
+        )
+    return file, _find(FILL, given)
+
+
 def load_lobe_networks(folder: Path | None = None) -> LobeNetworks:
     """Load the networks; ``folder`` holds the weight files, without it `weights_folder`.
 
@@ -83,13 +102,7 @@ def load_lobe_networks(folder: Path | None = None) -> LobeNetworks:
         holds anything but the weights of that network.
     """
     version = _version()
-    given = folder or weights_folder()
-    file, fill = _find(LOBES, given), _find(FILL, given)
-    if file is None:
-        raise ModelError(
-            f"lobes by lungmask need its weights, which are not installed: get {_URL}/{LOBES.file} "
-            f"(and {FILL.file}, which fills gaps) and put it into {given}"
-        )
+    file, fill = find_weights(folder)
     networks, hashes = [], []
     for published, path in ((LOBES, file), (FILL, fill)):
         if path is not None:

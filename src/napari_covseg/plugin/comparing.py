@@ -27,6 +27,7 @@ from napari_covseg.plugin.layers import (
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
+    from napari_covseg.domain.lobes import LobeMap
     from napari_covseg.plugin.session import Session
     from napari_covseg.quantify.change import Change, ComparedScans
     from napari_covseg.quantify.change_figures import RegionChange
@@ -109,8 +110,12 @@ class Compared:
         return self.scans.change
 
 
-def compare_steps(current: Scan, prior: Scan, *, deformable: bool) -> Steps[Compared]:
+def compare_steps(
+    current: Scan, prior: Scan, *, deformable: bool, lobes: LobeMap | None = None
+) -> Steps[Compared]:
     """Compare two scans as their layers are at this call; the steps run in a thread.
+
+    ``lobes`` are those of the current scan; without them they are approximated.
 
     Raises
     ------
@@ -123,7 +128,7 @@ def compare_steps(current: Scan, prior: Scan, *, deformable: bool) -> Steps[Comp
         from napari_covseg.quantify.mapping import carry_values
         from napari_covseg.workflows.change import compare
 
-        scans = yield from compare(now, before, deformable)
+        scans = yield from compare(now, before, deformable, lobes)
         yield Progress(0, 1, "laying the prior over the current scan")
         mapping, grids = scans.registration.mapping, (before[0].geometry, now[0].geometry)
         hu = carry_values(np.asarray(before[0].hu), *grids, mapping, fill=-1024)
@@ -202,12 +207,34 @@ def fit_text(change: Change) -> str:
     return f"{verdict} of the lungs (Dice {found.lung_dice:.2f}{away}, {found.method})"
 
 
+def interval_text(change: Change) -> str:
+    """How far apart the scans are; empty where nobody knows."""
+    days = change.interval_days
+    if days is None:
+        return ""
+    if days == 0:
+        return "Both scans are of one day."
+    many = "1 day" if abs(days) == 1 else f"{abs(days)} days"
+    return f"{many} after the prior." if days > 0 else f"{many} before the prior."
+
+
+def lobes_text(change: Change) -> str:
+    """Where the lobes of the table come from."""
+    if change.lobes_from == "approximate":
+        return "≈ Lobes are approximated by planes. Load a map of the current scan's in Quantify."
+    if change.lobes_from == "map":
+        source = f": {change.lobes_source}" if change.lobes_source else ""
+        return f"Lobes from a lobe map{source}."
+    return ""
+
+
 def summary_text(change: Change) -> str:
     """The opacity of each scan, and what became of the prior's."""
     now, before = change.current.both, change.prior.both
     lines = [
+        *filter(None, (interval_text(change),)),
         f"Opacity {_percent(before.lesions_percent)} → {_percent(now.lesions_percent)} of the "
-        "lungs, each scan by itself."
+        "lungs, each scan by itself.",
     ]
     states = change.parts["both"].states
     told = [
@@ -225,8 +252,10 @@ def region_rows(change: Change) -> Iterator[tuple[str, tuple[str, ...]]]:
     for name, title in REGIONS.items():
         if name in change.parts:
             yield title, _cells(change.parts[name])
+    about = "≈ " if change.lobes_from == "approximate" else ""
     for name, one in change.lobes.items():
-        yield f"{name.replace('_', ' ').capitalize()} lobe", _cells(one)
+        side, level = name.split("_")
+        yield f"{about}{side.capitalize()} {level} lobe", _cells(one)
 
 
 def _cells(one: RegionChange) -> tuple[str, ...]:

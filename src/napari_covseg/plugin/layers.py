@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,8 @@ _IN_LUNGS = (Label.LEFT_LUNG, Label.RIGHT_LUNG, Label.LUNG)
 class Placement:
     """Where a layer's voxels are in the patient and in the file they came from.
 
-    Stored under `METADATA_KEY` in the metadata of every layer that this plugin makes.
+    Stored under `METADATA_KEY` in the metadata of every layer that this plugin makes. ``taken`` is
+    that of `CTVolume`, never to be shown or written.
     """
 
     geometry: Geometry
@@ -48,12 +50,15 @@ class Placement:
     to_native: Reorientation = field(default_factory=Reorientation)
     source: str = ""
     warnings: tuple[str, ...] = ()
+    taken: date | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, data: CTVolume | LabelMap) -> Placement:
         """The placement of a volume or label map."""
-        source = data.source if isinstance(data, CTVolume) else ""
-        return cls(data.geometry, data.case, data.to_native, source, data.warnings)
+        place = (data.geometry, data.case, data.to_native)
+        if isinstance(data, CTVolume):
+            return cls(*place, data.source, data.warnings, data.taken)
+        return cls(*place, warnings=data.warnings)
 
 
 def placement_of(layer: Layer) -> Placement | None:
@@ -223,6 +228,7 @@ def volume_of(layer: Image) -> CTVolume:
         placement.to_native,
         placement.warnings,
         placement.source,
+        placement.taken,
     )
 
 

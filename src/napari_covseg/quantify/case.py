@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.geometry import Geometry
-from napari_covseg.domain.labels import LUNG_LABELS, Label
-from napari_covseg.domain.lobes import Lobe, LobeMap
+from napari_covseg.domain.lobes import LobeMap
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.quantify.checks import Completeness, completeness, label_warnings
@@ -19,6 +18,7 @@ from napari_covseg.quantify.density import Density, histogram
 from napari_covseg.quantify.doubt import Doubt
 from napari_covseg.quantify.figures import LOBES, PARTS, TWENTY, RegionFigures, region_figures
 from napari_covseg.quantify.lesions import LesionMeter, Lesions
+from napari_covseg.quantify.lobes import misfit
 from napari_covseg.quantify.profile import LungProfile
 from napari_covseg.quantify.regions import Regions
 from napari_covseg.quantify.second_opinion import SecondOpinion, second_opinion
@@ -33,8 +33,6 @@ class _Gridded(Protocol):
 
 OnGrid = TypeVar("OnGrid", bound=_Gridded)
 
-MOST_OUTSIDE_LOBES = 0.10
-"""A lobe map that leaves out more of the lungs than this share is not used."""
 SLICES_PER_STEP = 16
 
 
@@ -210,20 +208,10 @@ def _usable(lobes: LobeMap | None, labels: LabelMap, warnings: list[str]) -> Lob
     """The lobe map if it covers the lungs and has left and right where the labels have them."""
     if lobes is None:
         return None
-    joint = np.zeros((len(Label), len(Lobe) + 1), np.int64)
-    for plane, lobe in zip(labels.labels, lobes.lobes, strict=True):
-        if plane.any():
-            code = plane * np.uint8(joint.shape[1]) + lobe
-            joint += np.bincount(code.ravel(), minlength=joint.size).reshape(joint.shape)
-    lung = joint[list(LUNG_LABELS)]
-    left = [lobe for lobe in Lobe if lobe.side is Label.LEFT_LUNG]
-    right = [lobe for lobe in Lobe if lobe.side is Label.RIGHT_LUNG]
-    wrong = int(joint[Label.LEFT_LUNG, right].sum() + joint[Label.RIGHT_LUNG, left].sum())
-    most = MOST_OUTSIDE_LOBES * int(lung.sum())
-    if lung.sum() == 0 or (wrong <= most and int(lung[:, 0].sum()) <= most):
+    why = misfit(lobes, labels)
+    if not why:
         warnings.extend(lobes.warnings)
         return lobes
-    why = "has left and right the other way round" if wrong > most else "leaves out much of them"
     warnings.append(
         f"The lobe map does not fit the lungs, it {why}: it was not used, and lobes are "
         "approximated."

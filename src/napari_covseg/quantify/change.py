@@ -27,6 +27,7 @@ from napari_covseg.quantify.change_figures import (
 from napari_covseg.quantify.checks import Completeness, completeness
 from napari_covseg.quantify.figures import LOBES, PARTS
 from napari_covseg.quantify.lesion_changes import Bodies, LesionChanges, LesionMatcher
+from napari_covseg.quantify.lobes import misfit
 from napari_covseg.quantify.mapping import Carrier
 from napari_covseg.quantify.profile import LungProfile
 from napari_covseg.quantify.regions import Regions
@@ -47,6 +48,8 @@ SLICES_PER_STEP = 16
 class Change:
     """What changed between two scans; None stands for what cannot be known.
 
+    ``lobes_from`` says where lobes come from: ``map``, ``approximate`` or empty; ``lobes_source``
+    is the file or the network behind a map.
     ``current`` and ``prior`` are each scan's volumes, measured in its own grid, whatever the
     registration; ``parts`` and ``lobes`` compare tissue with the same tissue, in the current lungs.
     ``interval_days`` is negative if the prior is the later one. ``not_compared_ml`` is current
@@ -63,6 +66,8 @@ class Change:
     registration: RegistrationQuality
     parts: Table[str, RegionChange]
     lobes: Table[str, RegionChange]
+    lobes_from: str
+    lobes_source: str
     lesions: LesionChanges
     not_compared_ml: float | None
     left_over_ml: float | None
@@ -103,7 +108,7 @@ def compare_scans(
     current_ct, prior_ct
         Their CTs, each on the grid of its labels.
     lobes
-        The current scan's lobes; without them there are no lobes.
+        The current scan's lobes; without them they are approximated (`approximate_lobes`).
     deformable
         Whether lungs are also bent onto each other.
     interval_days
@@ -157,6 +162,7 @@ def find_change(
     tally = walk.counter.tally()
     voxel_ml = current.geometry.voxel_ml if spacing_known else None
     whole = completeness(Tally(tally.cells, None, None, None), profile, current, volume)
+    has_lobes = lobes is not None or whole.whole
     measured = measure(current), measure(prior)
     warnings += _warnings(tally, whole, measured, walk, interval_days, spacing_known)
     parts = {name: digits for name, digits in PARTS.items() if _is_given(name, digits, whole)}
@@ -168,9 +174,11 @@ def find_change(
         prior=measured[1],
         registration=registration.quality,
         parts={name: region_change(tally, part, voxel_ml) for name, part in parts.items()},
-        lobes={}
-        if lobes is None
-        else {name: region_change(tally, part, voxel_ml) for name, part in LOBES.items()},
+        lobes={name: region_change(tally, part, voxel_ml) for name, part in LOBES.items()}
+        if has_lobes
+        else {},
+        lobes_from=("approximate" if lobes is None else "map") if has_lobes else "",
+        lobes_source="" if lobes is None else lobes.source,
         lesions=walk.matcher.changes(
             registration.mapping, current.geometry, spacing_known=spacing_known
         ),
@@ -250,9 +258,14 @@ def _is_given(name: str, digits: Table[str, int], whole: Completeness) -> bool:
 
 
 def _usable(lobes: LobeMap | None, labels: LabelMap) -> tuple[LobeMap | None, list[str]]:
-    if lobes is None or lobes.geometry.same_as(labels.geometry):
-        return lobes, []
-    return None, ["The lobe map is not on the grid of the current scan: it was not used."]
+    if lobes is None:
+        return None, []
+    on_grid = lobes.geometry.same_as(labels.geometry)
+    why = misfit(lobes, labels) if on_grid else ""
+    if on_grid and not why:
+        return lobes, [*lobes.warnings]
+    told = f"does not fit the lungs, it {why}" if why else "is not on the grid of the current scan"
+    return None, [f"The lobe map {told}: it was not used, so lobes are approximated."]
 
 
 def _warnings(
@@ -287,7 +300,10 @@ def _warnings(
         )
     if whole.why_not_whole:
         why = whole.why_not_whole
-        found.append(f"{why[0].upper()}{why[1:]} in the current scan: thirds are not compared.")
+        found.append(
+            f"{why[0].upper()}{why[1:]} in the current scan: thirds and approximate lobes are not "
+            "compared."
+        )
     if not spacing_known:
         found.append("The size of a voxel is not known: nothing is given in ml.")
     return found

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_covseg.domain.labels import Label
+from napari_covseg.domain.labels import LUNG_LABELS, Label
 from napari_covseg.domain.lobes import Lobe, LobeMap
+from napari_covseg.domain.volume import LabelMap
 from napari_covseg.preprocess.coarse import CoarseGrid
 from napari_covseg.quantify.divisions import split_by_rank
 
@@ -23,6 +24,8 @@ LOBE_SHARES = {
 }
 """Percent of both lungs, supine at full inspiration, mean of 32 volunteers (SD 1.6 to 2.6):
 Yamada et al., Respiration 2020;99:598-605, table 3."""
+MOST_OUTSIDE_LOBES = 0.10
+"""A lobe map that leaves out more of the lungs than this share is not used."""
 FISSURE_SLOPE = 0.9
 """How far the oblique fissure falls from the back of a lung to its front, in heights of the lung
 per depth of the lung. It starts behind at T4 or T5 and ends in front at the diaphragm."""
@@ -91,6 +94,26 @@ def coarse_lobes(
     taken = grid.take(lobes.lobes)
     own = [lobe for lobe in Lobe if lobe.side is side]
     return np.where(lung & np.isin(taken, own), taken, np.uint8(0))
+
+
+def misfit(lobes: LobeMap, labels: LabelMap) -> str:
+    """Why a lobe map on the labels' grid cannot be theirs, as in *it leaves out much of them*.
+
+    Empty where it covers the lungs, and has left and right where the labels have them.
+    """
+    joint = np.zeros((len(Label), len(Lobe) + 1), np.int64)
+    for plane, lobe in zip(labels.labels, lobes.lobes, strict=True):
+        if plane.any():
+            code = plane * np.uint8(joint.shape[1]) + lobe
+            joint += np.bincount(code.ravel(), minlength=joint.size).reshape(joint.shape)
+    lung = joint[list(LUNG_LABELS)]
+    left = [lobe for lobe in Lobe if lobe.side is Label.LEFT_LUNG]
+    right = [lobe for lobe in Lobe if lobe.side is Label.RIGHT_LUNG]
+    wrong = int(joint[Label.LEFT_LUNG, right].sum() + joint[Label.RIGHT_LUNG, left].sum())
+    most = MOST_OUTSIDE_LOBES * int(lung.sum())
+    if lung.sum() == 0 or (wrong <= most and int(lung[:, 0].sum()) <= most):
+        return ""
+    return "has left and right the other way round" if wrong > most else "leaves out much of them"
 
 
 def _unit(index: NDArray[np.intp]) -> NDArray[np.float64]:

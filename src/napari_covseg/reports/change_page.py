@@ -175,8 +175,10 @@ def _amount(one: AmountChange) -> tuple[str, ...]:
 
 def _details(change: Change) -> Iterator[Block]:
     if change.lobes:
-        yield Heading("Lobes")
+        approximate = change.lobes_from == "approximate"
+        yield Heading("Lobes, approximated by planes" if approximate else "Lobes, from a lobe map")
         yield _regions([(lobe_name(name), one) for name, one in change.lobes.items()])
+        yield Paragraph(_lobes_note(change), "note")
     yield Heading("Lesions")
     if change.lesions.listed:
         yield _lesions(change.lesions.listed)
@@ -185,6 +187,16 @@ def _details(change: Change) -> Iterator[Block]:
     yield Heading("GGO and consolidation")
     yield _classes(change)
     yield Paragraph(_choices(), "note")
+
+
+def _lobes_note(change: Change) -> str:
+    if change.lobes_from == "approximate":
+        return (
+            "Planes that give the lobes the shares of healthy lungs stand for the fissures: their "
+            "volumes are not measured, and what lies near a fissure may count in the wrong lobe."
+        )
+    source = f": {change.lobes_source}" if change.lobes_source else ""
+    return f"Lobes of the current scan{source}; what they leave open takes the nearest lobe."
 
 
 def _lesions(listed: tuple[LesionChange, ...]) -> Table:

@@ -13,9 +13,10 @@ from napari_covseg import __version__
 from napari_covseg.domain.change import ChangeLabel
 from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 from napari_covseg.domain.labels import Label
-from napari_covseg.domain.lobes import Lobe
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.workflows.lobe_choice import LobeChoice
+from napari_covseg.workflows.lobes import lobes_of
 from napari_covseg.workflows.quantify import ASSUMED
 from napari_covseg.workflows.segment import RESEARCH_USE, make_folder
 from napari_covseg.workflows.segment_settings import SegmentSettings
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from napari_covseg.domain.lobes import LobeMap
     from napari_covseg.quantify.change import Change, ComparedScans
 
-COLUMNS = ("case", "prior", "group", "name", "figure", "value", "unit", "note")
+COLUMNS = ("case", "prior", "group", "name", "figure", "value", "unit", "fit", "note")
+"""``fit`` is the verdict on the registration, in every row that rests on it."""
 FORMATS = ("html", "json", "csv")
 
 
@@ -62,8 +64,8 @@ class ChangeSettings:
         Days from prior to current; None takes it from the studies' dates, where both are DICOM.
     window
         ``(low, high)`` HU that black and white stand for, for CTs that are not in HU.
-    lobes, lobe_map
-        A map of the current scan's lobes, and what its numbers mean.
+    lobes
+        Where the current scan's lobes come from.
     segment
         How a CT without labels is segmented.
     """
@@ -71,8 +73,7 @@ class ChangeSettings:
     deformable: bool = False
     interval_days: int | None = None
     window: tuple[float, float] | None = None
-    lobes: Path | None = None
-    lobe_map: Mapping[int, Lobe] | None = None
+    lobes: LobeChoice = field(default_factory=LobeChoice)
     segment: SegmentSettings = field(default_factory=SegmentSettings)
 
 
@@ -126,15 +127,15 @@ def _change_files(
     volume, labels = yield from _scan(current, output, settings, "")
     taken = volume.case
     before, before_labels = yield from _scan(prior, output, settings, taken)
-    lobes = None
-    if settings.lobes is not None:
-        from napari_covseg.io.lobes import read_lobes
-
-        lobes = read_lobes(settings.lobes, settings.lobe_map)
-    days, notes = _pair(current, prior, settings)
+    lobes = yield from lobes_of(volume, settings.lobes, settings.segment.device)
     compared = yield from compare(
-        (volume, labels), (before, before_labels), settings.deformable, lobes, days
+        (volume, labels),
+        (before, before_labels),
+        settings.deformable,
+        lobes,
+        settings.interval_days,
     )
+    notes = _patient_notes(current, prior)
     change = replace(compared.change, warnings=(*notes, *compared.change.warnings))
     compared = replace(compared, change=change)
     paths = yield from write_change(compared, (volume, labels), before, output, volume.case)
@@ -150,6 +151,8 @@ def compare(
 ) -> Steps[ComparedScans]:
     """Compare two scans that were read: each a CT with its labels.
 
+    Without ``interval_days`` it is taken from the days of the scans, where both are known.
+
     Raises
     ------
     InputError
@@ -157,6 +160,8 @@ def compare(
     """
     from napari_covseg.quantify.change import compare_scans
 
+    if interval_days is None:
+        interval_days = days_between(prior[0], current[0])
     given = [warning for volume, _ in (current, prior) for warning in volume.warnings]
     compared = yield from compare_scans(
         current[1],
@@ -241,13 +246,30 @@ def to_csv(change: Change) -> str:
 
 
 def _rows(change: Change) -> Iterator[dict[str, Any]]:
+    fit = change.registration
+    rests = {"fit": fit.verdict}
     pair = {"group": "pair", "name": "scans"}
     yield {**pair, "figure": "interval", "value": change.interval_days, "unit": "days"}
-    fit = change.registration
-    note = {"note": fit.verdict}
-    yield {**pair, "figure": "lung_dice", "value": fit.lung_dice, **note}
-    yield {**pair, "figure": "surface", "value": fit.surface_mm, "unit": "mm", **note}
-    for group, parts in (("part", change.parts), ("lobe", change.lobes)):
+    yield {**pair, **rests, "figure": "lung_dice", "value": fit.lung_dice}
+    yield {**pair, **rests, "figure": "surface", "value": fit.surface_mm, "unit": "mm"}
+    yield from _scan_rows(change)
+    for row in (*_region_rows(change), *_lesion_rows(change)):
+        yield {**row, **rests}
+
+
+def _scan_rows(change: Change) -> Iterator[dict[str, Any]]:
+    """Each scan by itself, whatever the registration."""
+    for when, measured in (("current", change.current), ("prior", change.prior)):
+        for side, one in measured.to_dict().items():
+            for figure, value in one.items() if isinstance(one, dict) else ():
+                name, _, unit = figure.rpartition("_")
+                if unit in ("ml", "percent"):
+                    place = {"group": f"{when}_scan", "name": side, "figure": name}
+                    yield {**place, "value": value, "unit": unit.replace("percent", "%")}
+
+
+def _region_rows(change: Change) -> Iterator[dict[str, Any]]:
+    for group, parts in (("part", change.parts), (f"lobe_{change.lobes_from}", change.lobes)):
         for name, one in parts.items():
             place = {"group": group, "name": name}
             yield {**place, "figure": "lung", "value": one.lung_ml, "unit": "ml"}
@@ -258,12 +280,12 @@ def _rows(change: Change) -> Iterator[dict[str, Any]]:
             for state, amount in one.states.items():
                 yield {**place, "figure": state, "value": amount.ml, "unit": "ml"}
                 yield {**place, "figure": state, "value": amount.percent, "unit": "%"}
+
+
+def _lesion_rows(change: Change) -> Iterator[dict[str, Any]]:
     for number, lesion in enumerate(change.lesions.listed, start=1):
-        place = {
-            "group": "lesion",
-            "name": str(number),
-            "note": f"{lesion.kind} {lesion.trend}".strip(),
-        }
+        note = f"{lesion.kind} {lesion.trend}".strip()
+        place = {"group": "lesion", "name": str(number), "note": note}
         for figure, unit in (
             *(("prior_ml", "ml"), ("current_ml", "ml"), ("change_ml", "ml")),
             ("change_percent", "%"),
@@ -311,21 +333,21 @@ def _scan(
     return volume, result.labels
 
 
-def _pair(
-    current: ScanFiles, prior: ScanFiles, settings: ChangeSettings
-) -> tuple[int | None, tuple[str, ...]]:
-    """Days between the scans, and a warning if their headers name two patients."""
-    from napari_covseg.io.dicom_patient import dicom_patient_id, dicom_study_date
+def days_between(prior: CTVolume, current: CTVolume) -> int | None:
+    """Days from prior to current, where both say when they were taken."""
+    if prior.taken is None or current.taken is None:
+        return None
+    return (current.taken - prior.taken).days
+
+
+def _patient_notes(current: ScanFiles, prior: ScanFiles) -> tuple[str, ...]:
+    """A warning if both headers name a patient, and not the same one."""
+    from napari_covseg.io.dicom_patient import dicom_patient_id
     from napari_covseg.io.sniff import Kind, sniff
 
-    days = settings.interval_days
     if any(sniff(one.ct) is not Kind.DICOM for one in (current, prior)):
-        return days, ()
-    scans = [(one.ct, one.series) for one in (current, prior)]
-    if days is None:
-        now, before = (dicom_study_date(*one) for one in scans)
-        days = None if now is None or before is None else (now - before).days
-    patients = {dicom_patient_id(*one) for one in scans}
-    if len(patients) > 1:
-        return days, ("By their DICOM headers the two scans are not of one patient.",)
-    return days, ()
+        return ()
+    patients = {dicom_patient_id(one.ct, one.series) for one in (current, prior)}
+    if len(patients) > 1 and all(patients):
+        return ("By their DICOM headers the two scans are not of one patient.",)
+    return ()

@@ -120,7 +120,11 @@ class ChangeWidget(QWidget):
             return
         scans = tuple(scan_of(self.session, box.value) for box in (self.current, self.prior))
         try:
-            steps = compare_steps(*scans, deformable=self.view.deformable.isChecked())
+            steps = compare_steps(
+                *scans,
+                deformable=self.view.deformable.isChecked(),
+                lobes=self.session.lobes.get(scans[0].ct),
+            )
         except CovsegError as error:
             show_error(str(error))
             return

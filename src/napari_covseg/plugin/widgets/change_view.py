@@ -134,7 +134,7 @@ class ChangeResult(QWidget):
         self.legend = paragraph(legend_text())
         self.regions = ChangeTable(texts.REGION_COLUMNS, _REGION_TIPS)
         self.lesions = ChangeTable(texts.LESION_COLUMNS, titled=False)
-        self.counts = paragraph()
+        self.lobes, self.counts = paragraph(), paragraph()
         self.beside = QPushButton("Side by side")
         self.beside.setCheckable(True)
         self.beside.setToolTip("The prior beside the picture: same slice, place, zoom and window")
@@ -152,7 +152,7 @@ class ChangeResult(QWidget):
         for part in (self.poor, self.fit, self.warnings, self.summary):
             layout.addWidget(part)
         layout.addLayout(row)
-        for part in (self.legend, self.regions, self.counts, self.lesions):
+        for part in (self.legend, self.regions, self.lobes, self.counts, self.lesions):
             layout.addWidget(part)
         self.hide()
 
@@ -165,6 +165,8 @@ class ChangeResult(QWidget):
         self.warnings.setVisible(bool(change.warnings))
         self.summary.setText(texts.summary_text(change))
         self.regions.show_rows(list(texts.region_rows(change)))
+        self.lobes.setText(f"<small>{texts.lobes_text(change)}</small>")
+        self.lobes.setVisible(bool(change.lobes))
         self.counts.setText(texts.counts_text(change))
         rows = [
             (str(i + 1), texts.lesion_cells(one)) for i, one in enumerate(change.lesions.listed)
