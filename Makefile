@@ -6,6 +6,8 @@ DATA ?= $(or $(COVSEG_DATA),../shared/data)/covid_ct
 # The development split; SPLIT=--all-patients MODEL=covseg-default makes the weights that ship.
 SPLIT ?= --fold 1/4 --splits benchmarks/development_splits.json
 MODEL ?= covseg-development
+# Processes that run the tests: one per core, four at most, for each may take 2 GB of memory.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
 BIN := $(VENV)/bin
 SYSTEM := $(shell uname -s)
@@ -18,7 +20,7 @@ WITH_DISPLAY := $(if $(filter Linux,$(SYSTEM)),$(if $(DISPLAY),,xvfb-run -a -s "
 
 help:
 	@echo "make demo    install, segment the built-in sample CT, open napari (HEADLESS=1: do not)"
-	@echo "make test    install with test tools, run every test (PYTEST_ARGS=... adds options)"
+	@echo "make test    install with test tools, run every test (JOBS=0: in one process; PYTEST_ARGS=...)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make docs    rebuild docs/reference/cli.md, run every command in the docs, check links"
 	@echo "make bench   measure speed and memory (make bench-train: of training)"
@@ -31,7 +33,7 @@ ifneq ($(HEADLESS),1)
 endif
 
 test: libs $(VENV)/.installed-dev
-	$(WITH_DISPLAY) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(WITH_DISPLAY) $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
