@@ -45,8 +45,8 @@ def add_parser(subparsers: Any) -> None:
         "--from",
         dest="start",
         metavar="MODEL",
-        help="start from this model's weights, by its name or folder; its network, arguments and "
-        "preparation must be those of the settings",
+        help="start from this model's weights, by its name or folder, or from those of covseg "
+        "pretrain, by its folder; network, arguments and preparation must be those of the settings",
     )
     _add_split(parser)
     add_splits(parser)
@@ -153,6 +153,8 @@ def _split(args: argparse.Namespace, fold: tuple[int, int]) -> Fold:
 
 def _print(result: TrainResult) -> None:
     fit = result.fit
+    if result.origin:
+        print(f"weights: {result.origin}")
     print(f"{result.model}: {result.training_cases} cases, {fit.last.epoch} epochs ({fit.stopped})")
     print(
         f"loss {fit.last.loss:.4f}, {fit.seconds / 60:.1f} min, {fit.images_per_second:.1f} "

@@ -8,7 +8,6 @@ a folder of its own. The folder holds the model (``NAME.json`` and ``NAME.safete
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,15 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_covseg.domain.errors import UsageError
-from napari_covseg.domain.labels import NetworkClass
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import RawCase, RawDataset, read_datasets
 from napari_covseg.models.checkpoint import Model, write_checkpoint
 from napari_covseg.models.device import Device, choose_device
 from napari_covseg.models.networks import build, entry
-from napari_covseg.models.unet_lite import UNetLite
-from napari_covseg.models.zoo import load
 from napari_covseg.training.augment_volume import VolumeAugmentation
 from napari_covseg.training.cache import content_key
 from napari_covseg.training.case_prediction import case_predictor
@@ -44,18 +40,23 @@ from napari_covseg.training.losses_named import build_loss
 from napari_covseg.training.outcome import EpochReport
 from napari_covseg.training.parallel import Alone, Together, several_processes
 from napari_covseg.training.prefetch import BatchSource
-from napari_covseg.training.pretrained import imagenet_weights, load_encoder
+from napari_covseg.training.pretrain_files import Pretraining
 from napari_covseg.training.process import Handle, serve
 from napari_covseg.training.sampling import PatchBatches, SliceBatches
 from napari_covseg.training.schedules import Preset
-from napari_covseg.training.splits import Fold
+from napari_covseg.training.splits import Fold, hidden
+from napari_covseg.workflows.first_weights import (
+    check_patch,
+    check_unseen,
+    load_first,
+    named,
+    read_start,
+)
 from napari_covseg.workflows.split import checked_split, only_cases
 from napari_covseg.workflows.train_request import TrainRequest, TrainResult, plain_labels
 
 LICENCE = "that of the data it was trained on"
 CACHE, BEST, RESULT = "cache", "best", "result.json"
-_TRIED = 64
-"""Voxels of a patch along each axis, and up to 31 more, that a network is tried with."""
 
 
 def train(request: TrainRequest) -> Steps[TrainResult]:
@@ -78,11 +79,14 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
     """
     preset = request.preset
     parallel, device = _where(request)
-    start = None if request.start is None else load(request.start)
-    network, loss = _network_and_loss(preset, start)
+    start = None if request.start is None else read_start(request.start)
+    if request.unlabelled and not isinstance(start, Model):
+        raise UsageError("distillation needs a model to start from, which teaches")
+    network, loss, origin = _network_and_loss(preset, start)
     datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     split = Fold(request.train, request.validation)
     fold = checked_split(datasets, split, unlabelled=request.unlabelled)
+    seen = check_unseen(start, datasets, fold)
     chosen = only_cases(datasets, {*fold.train, *fold.validation, *request.unlabelled})
     digest = yield from _data_hash(chosen, request.window)
     identity = _identity(request, digest, fold, start)
@@ -95,9 +99,11 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
     measured = [case for case in cases if case.name in fold.validation]
     warnings = [note for dataset in datasets for note in dataset.warnings]
     warnings += [note for case in cases for note in case.warnings]
-    warnings += check_classes(training)
-    tells = tells_lesions_apart(training) or (start is not None and start.tells_lesions_apart)
-    card = _Card(request, identity, sorted({case.patient for case in measured}), tells)
+    warnings += [*check_classes(training), *seen]
+    told = start.tells_lesions_apart if isinstance(start, Model) else None
+    tells = tells_lesions_apart(training) or bool(told)
+    trained = sorted({hidden(case.patient) for case in training})
+    card = _Card(request, identity, sorted({case.patient for case in measured}), trained, tells)
     job = Job(
         preset=preset,
         device=device,
@@ -109,7 +115,7 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
         cases=measured,
         predict=case_predictor(preset, recipe, device, warnings),
         distillation=request.distillation,
-        lesions_apart=start is None or start.tells_lesions_apart,
+        lesions_apart=told is not False,
         publish=card.publish,
         parallel=parallel,
         tensorboard=request.tensorboard,
@@ -123,6 +129,7 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
         len(training),
         len(measured),
         (*dict.fromkeys(warnings), *result.notes),
+        origin,
     )
     if parallel.rank == 0:
         write_json(request.output / "logs" / RESULT, done.to_dict())
@@ -141,7 +148,9 @@ def start_training(request: TrainRequest) -> Handle[TrainResult]:
     return Handle(__name__, request.to_dict(), TrainResult.from_dict, log)
 
 
-def _identity(request: TrainRequest, data: str, fold: Fold, start: Model | None) -> dict[str, Any]:
+def _identity(
+    request: TrainRequest, data: str, fold: Fold, start: Model | Pretraining | None
+) -> dict[str, Any]:
     """What must be the same when the training is resumed, but for its settings."""
     identity: dict[str, Any] = {
         "data": data,
@@ -168,9 +177,12 @@ def _where(request: TrainRequest) -> tuple[Alone | Together, Device]:
 
 
 def _network_and_loss(
-    preset: Preset, start: Model | None
-) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
-    """With the weights to start from; what a wrong setting breaks fails before data is read."""
+    preset: Preset, start: Model | Pretraining | None
+) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor], str]:
+    """With the weights to start from, and whose they are.
+
+    What a wrong setting breaks fails before data is read.
+    """
     found = entry(preset.network)
     if found.dimensions != preset.dimensions:
         raise UsageError(
@@ -182,62 +194,8 @@ def _network_and_loss(
     loss = build_loss(preset.loss, preset.dimensions, **preset.loss_settings)
     torch.manual_seed(preset.seed)
     network = build(preset.network, **preset.network_arguments)
-    _try_patch(network, preset)
-    if start is not None:
-        _check_start(start, preset)
-        network.load_state_dict(start.network.state_dict())
-    elif preset.pretrained:
-        if not isinstance(network, UNetLite):
-            raise UsageError(
-                f"there are no ImageNet weights for network {preset.network}: "
-                "--set pretrained=false"
-            )
-        load_encoder(network, imagenet_weights())
-    return network, loss
-
-
-def _check_start(start: Model, preset: Preset) -> None:
-    """Whether a model's weights mean the same in the network that the settings describe."""
-    expected = {
-        "network": preset.network,
-        "network_arguments": dict(preset.network_arguments),
-        "recipe": preset.make_recipe().to_dict(),
-    }
-    card = {
-        "network": start.card["architecture"],
-        "network_arguments": dict(start.card["arguments"]),
-        "recipe": start.recipe.to_dict(),
-    }
-    for name, wanted in expected.items():
-        if json.loads(json.dumps(wanted)) != json.loads(json.dumps(card[name])):
-            raise UsageError(
-                f"{start.name}: cannot start from this model, its {name} is {card[name]}, the "
-                f"settings say {wanted}; train with those of the model"
-            )
-
-
-def _try_patch(network: nn.Module, preset: Preset) -> None:
-    """Whether the network takes patches of this size: found out with fewer voxels of the same kind.
-
-    Networks halve their input some times, so what decides is the remainder of a size by a power of
-    two (32, five times); a whole patch of a volume would take seconds.
-    """
-    size = [min(n, n % 32 + _TRIED) for n in preset.patch]
-    expected = (1, len(NetworkClass), *size)
-    try:
-        with torch.no_grad():
-            given = tuple(network.eval()(torch.zeros(1, 1, *size)).shape)
-        reason = f"its output is of {_shown(given)} for an input of {_shown((1, 1, *size))}"
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        given = ()
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    finally:
-        network.train()
-    if given != expected:
-        raise UsageError(
-            f"patch={_shown(preset.patch)} does not suit network {preset.network}: {reason}; "
-            "take sizes that are multiples of 32, or change network_arguments"
-        )
+    check_patch(network, preset)
+    return network, loss, load_first(network, preset, start)
 
 
 def _shown(values: Iterable[float]) -> str:
@@ -283,6 +241,7 @@ class _Card:
     request: TrainRequest
     identity: Mapping[str, Any]
     left_out: Sequence[str]
+    trained_patients: Sequence[str]
     tells_lesions_apart: bool
 
     def publish(self, network: nn.Module, report: EpochReport, is_best: bool) -> None:
@@ -293,11 +252,12 @@ class _Card:
             "licence": LICENCE,
             "tells_lesions_apart": self.tells_lesions_apart,
             "training": {
-                "settings": preset.to_dict(),
+                "settings": {**preset.to_dict(), "pretrained": named(preset.pretrained)},
                 "data_sha256": self.identity["data"],
                 "training_cases": self.identity["train"],
                 "validation_cases": self.identity["validation"],
                 "left_out_patients": list(self.left_out),
+                "trained_patients": list(self.trained_patients),
                 "start_sha256": self.identity.get("start"),
                 "unlabelled_cases": self.identity.get("unlabelled", []),
                 "distillation": self.identity.get("distillation", 0.0),

@@ -47,8 +47,8 @@ class TrainRequest:
     window
         Hounsfield units of black and white, for images that are not in HU.
     start
-        A model to start from, by its name or folder, in place of fresh weights; it must be of the
-        network, arguments and preparation that the preset says.
+        A model to start from, by its name or folder, or the folder of a pretraining, in place of
+        fresh weights; it must be of the network, arguments and preparation that the preset says.
     unlabelled
         Names of cases whose labels are not read: on these the network learns to say what the model
         to start from says, so that it forgets less.
@@ -129,6 +129,7 @@ class TrainResult:
 
     ``model`` is the card of the network at the end, which stands for the training; ``best`` that of
     the best epoch. It was chosen by the very cases it was measured on, so its figures flatter.
+    ``origin`` says whose weights it began with; empty where they were its own.
     """
 
     model: Path
@@ -137,6 +138,7 @@ class TrainResult:
     training_cases: int
     validation_cases: int
     warnings: tuple[str, ...] = ()
+    origin: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -149,6 +151,7 @@ class TrainResult:
             "training_cases": self.training_cases,
             "validation_cases": self.validation_cases,
             "warnings": list(self.warnings),
+            "origin": self.origin,
         }
 
     @classmethod
@@ -166,4 +169,5 @@ class TrainResult:
             content["training_cases"],
             content["validation_cases"],
             tuple(content["warnings"]),
+            content.get("origin", ""),
         )
