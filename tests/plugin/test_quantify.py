@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from napari_covseg.domain.labels import Label
-from napari_covseg.domain.lobes import Lobe
-from napari_covseg.domain.progress import run_to_end
+from napari_covseg.domain.lobes import Lobe, LobeMap
+from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io import write_labels
-from napari_covseg.plugin import autosave
+from napari_covseg.plugin import autosave, preferences
 from napari_covseg.plugin import findings as findings_module
 from napari_covseg.plugin.layers import ct_layer, label_layers
 from napari_covseg.plugin.planes import CORONAL
@@ -22,6 +22,7 @@ from napari_covseg.plugin.widgets.correct import CorrectWidget
 from napari_covseg.plugin.widgets.quantify import QuantifyWidget
 from napari_covseg.quantify.case import quantify
 from napari_covseg.quantify.volumes import measure
+from napari_covseg.workflows import lobes as workflow
 
 NAMES = "left upper=1,left lower=2,right upper=3,right middle=4,right lower=5"
 
@@ -237,11 +238,43 @@ def test_lobes_from_a_file_take_the_place_of_the_approximation(widget, phantom, 
     widget.files.read_lobes(path, NAMES)
     qtbot.waitUntil(lambda: widget.result is not None and widget.result.lobes_from == "map")
     severity = widget.view.severity
-    assert severity.lobes_from.text() == "Lobes: from the lobe map."
+    assert severity.lobes_from.text() == "Lobes: from the lobe map (lobes.nii.gz)."
     upper = int((lobes == Lobe.LEFT_UPPER).sum()) * phantom.volume.geometry.voxel_ml
     assert severity.lobes.cell("left_upper", 0) == ml_text(upper)
     assert not severity.scores.cell("ct_score_25", 0).startswith("≈")
     assert severity.scores.cell("ct_severity_score", 0).startswith("≈")
+
+
+def test_lobes_by_lungmask_and_back(widget, qtbot, monkeypatch):
+    lungs = np.asarray(widget.source.lungs.data)
+    halves = np.where(np.arange(len(lungs))[:, None, None] < len(lungs) // 2, 2, 1)
+    found = np.where(lungs == Label.LEFT_LUNG, halves, 0) + 5 * (lungs == Label.RIGHT_LUNG)
+
+    def network_lobes(volume, choice, device="auto"):
+        yield Progress(1, 4, "finding lobes")
+        return LobeMap(found.astype(np.uint8), volume.geometry, source="lungmask-LTRCLobes")
+
+    monkeypatch.setattr(workflow, "network_lobes", network_lobes)
+    severity = widget.view.severity
+    widget.files.find_lobes()
+    assert (severity.load_lobes.text(), severity.load_lobes.menu()) == ("Stop", None)
+    qtbot.waitUntil(lambda: widget.result is not None and widget.result.lobes_from == "map")
+    assert severity.lobes_from.text() == "Lobes: from the lobe map (lungmask-LTRCLobes)."
+    assert severity.lobes.cell("right_lower", 0) == severity.parts.cell("right", 0)
+    assert severity.load_lobes.text() == "Lobes from"
+    widget.files.approximate_lobes()
+    qtbot.waitUntil(lambda: widget.result.lobes_from == "approximate")
+    assert widget.session.lobes.get(widget.source.ct) is None
+
+
+def test_lungmask_without_its_weights_says_what_to_get(widget, tmp_path, qtbot, errors):
+    pytest.importorskip("lungmask")
+    preferences.save_text("lobes/weights", str(tmp_path))
+    widget.files.find_lobes()
+    qtbot.waitUntil(lambda: not widget.files.busy)
+    assert any("unet_ltrclobes-3a07043d.pth" in text for text in errors("error"))
+    assert widget.view.severity.load_lobes.text() == "Lobes from"
+    assert widget.result.lobes_from == "approximate"
 
 
 def test_lobes_that_do_not_fit_are_refused(widget, phantom, tmp_path, qtbot, errors):
@@ -319,3 +352,84 @@ def test_it_lets_go(widget):
     assert widget.view.empty.isVisible()
     widget.close()
     assert not widget.jobs_running()
+
+
+def segmented(viewer, phantom):
+    """The phantom with a result of which the model was half sure."""
+    data, arguments, _ = ct_layer(phantom.volume)
+    ct = viewer.add_image(data, **arguments)
+    result = SegmentResult(phantom.labels, measure(phantom.labels), (), {})
+    result = replace(result, likely=likely_maps(phantom.labels.labels))
+    return session_of(viewer).show(ct, as_segmented(result))
+
+
+def test_likely_ranges_follow_the_painting(bare, phantom, qtbot):
+    viewer = bare.session.viewer
+    case = segmented(viewer, phantom)
+    qtbot.waitUntil(lambda: bare.result is not None)
+    page = bare.view.severity
+    assert page.ranges.isVisibleTo(bare)
+    assert "4 times in 5" in page.ranges_about.text()
+    assert page.ranges.cell("right", 2).startswith("0.0 to ")
+    assert page.ranges.cell("left", 2) == "0.0 to 100.0"
+    assert page.scores.cell("po", 2).startswith("0.0 to ")
+    assert "Likely range" in copied_text(bare.result)
+    before = bare.result.parts["left"].lesions
+    # All of the left lung is a lesion now, by hand: nothing there is in doubt but what was one.
+    sick = case.lesions.data.copy()
+    sick[(case.lungs.data == Label.LEFT_LUNG) & (sick == 0)] = Label.GGO
+    case.lesions.data = sick
+    measured(bare, qtbot)
+    after = bare.result.parts["left"].lesions
+    assert after.percent == after.percent_range[1] == 100.0
+    assert after.percent_range[0] == pytest.approx(100.0 - before.percent)
+
+
+def test_reviewed_slices_are_in_doubt_no_more(bare, phantom, qtbot):
+    viewer = bare.session.viewer
+    segmented(viewer, phantom)
+    qtbot.waitUntil(lambda: bare.result is not None)
+    correct = CorrectWidget(viewer)
+    qtbot.addWidget(correct)
+    correct.show()
+    qtbot.waitUntil(lambda: bare.desk.correction is not None)
+    bare.measure()
+    qtbot.waitUntil(lambda: not bare.jobs_running())
+    marks = bare.desk.correction.slices
+    marks.take_reviewed(np.ones_like(marks.reviewed))
+    measured(bare, qtbot)
+    part = bare.result.parts["both"]
+    assert part.lesions.percent_range == pytest.approx((part.lesions.percent,) * 2)
+    assert bare.result.scores["ct_score_25"].value_range == (bare.result.scores["ct_score_25"].value,) * 2
+
+
+def test_without_a_model_nothing_is_said_of_ranges(widget):
+    page = widget.view.severity
+    assert not page.ranges.isVisibleTo(widget)
+    assert page.ranges_about.text() == ""
+    assert page.scores.isColumnHidden(2)
+    assert "ikely" not in copied_text(widget.result).replace("Likely range", "", 1)
+
+
+def test_ranges_come_back_with_a_saved_label_map(bare, phantom, tmp_path, qtbot):
+    viewer = bare.session.viewer
+    case = segmented(viewer, phantom)
+    qtbot.waitUntil(lambda: bare.result is not None)
+    told = bare.result.parts["both"].lesions.percent_range
+    labels = write_result(case.shown.result, tmp_path, "scan").labels_path
+    viewer.layers.clear()
+    open_ct(viewer, phantom, labels=False)
+    steps = findings_module.labels_steps(labels, placement_of(viewer.layers[0]))
+    for data, arguments, _ in run_to_end(steps):
+        viewer.add_labels(data, **arguments)
+    qtbot.waitUntil(lambda: bare.result is not None)
+    assert bare.result.parts["both"].lesions.percent_range == told
+
+
+def test_lobes_that_come_while_nobody_looks_are_measured_when_one_does(widget, phantom, qtbot):
+    widget.hide()
+    lobes = lobe_map_of(phantom)
+    widget._on_lobes(widget.source.ct, lobes)
+    assert widget.result.lobes_from == "approximate"
+    widget.show()
+    qtbot.waitUntil(lambda: widget.result.lobes_from == "map")

@@ -258,9 +258,10 @@ def opinion_text(result: Quantification) -> str:
 def lobes_text(result: Quantification) -> str:
     """Where the lobes come from."""
     if result.lobes_from == "map":
-        return "Lobes: from the lobe map."
+        source = f" ({result.lobes_source})" if result.lobes_source else ""
+        return f"Lobes: from the lobe map{source}."
     if result.lobes_from == "approximate":
-        return "Lobes: approximate (≈): planes in place of fissures, unless you load a lobe map."
+        return "Lobes: approximate (≈): planes in place of fissures, unless you choose others."
     return "Lobes: not given, see the warnings."
 
 

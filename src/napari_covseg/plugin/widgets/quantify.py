@@ -247,8 +247,11 @@ class QuantifyWidget(QWidget):
             viewer.layers.selection.active = self.source.ct
         self.reading.go_to(lesion_voxel(self.source, lesion), flash=True)
 
-    def _on_lobes(self, ct: Image, lobes: LobeMap) -> None:
-        self.session.lobes[ct] = lobes
+    def _on_lobes(self, ct: Image, lobes: LobeMap | None) -> None:
+        if lobes is None:
+            self.session.lobes.pop(ct, None)
+        else:
+            self.session.lobes[ct] = lobes
         if self.source is not None and self.source.ct is ct:
             self.source = Source(ct, self.source.lungs, self.source.lesions, lobes)
             self.measure()

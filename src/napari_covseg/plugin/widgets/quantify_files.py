@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QInputDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QWidget
 
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.progress import Progress, Steps
@@ -33,18 +33,40 @@ _LOBES_LIKE = (
 
 
 class QuantifyFiles:
-    """Copies and saves the result it was given last; ``lobes_read`` gets a CT and its lobe map."""
+    """Copies and saves the result it was given last.
+
+    ``lobes_read`` gets a CT and its lobe map, None for the approximation.
+    """
 
     def __init__(
-        self, parent: QWidget, view: QuantifyView, lobes_read: Callable[[Image, LobeMap], None]
+        self,
+        parent: QWidget,
+        view: QuantifyView,
+        lobes_read: Callable[[Image, LobeMap | None], None],
     ) -> None:
         self._parent, self._lobes_read = parent, lobes_read
+        self._severity = view.severity
         self._ct: Image | None = None
         self._result: Quantification | None = None
         self._runner = Runner()
         view.copy.clicked.connect(self.copy)
         view.save.clicked.connect(self.save)
-        view.severity.load_lobes.clicked.connect(self.load_lobes)
+        self._lobe_menu = QMenu(parent)
+        for title, act in (
+            ("A file…", self.load_lobes),
+            ("lungmask", self.find_lobes),
+            ("Approximate division", self.approximate_lobes),
+            ("Where lungmask's weights are…", self.choose_weights),
+        ):
+            self._lobe_menu.addAction(title).triggered.connect(act)
+        button = view.severity.load_lobes
+        button.setText("Lobes from")
+        button.setToolTip(
+            "A map of the five lobes from a file, lobes found by lungmask (if it is installed "
+            "with its weights), or planes in place of the fissures"
+        )
+        button.setMenu(self._lobe_menu)
+        button.clicked.connect(self._stop_finding)
 
     @property
     def busy(self) -> bool:
@@ -126,6 +148,59 @@ class QuantifyFiles:
             return found
 
         self._run(steps, partial(self._on_lobes, ct, names))
+
+    def find_lobes(self, *_: Any) -> None:
+        """Let lungmask find the lobes; takes seconds on a graphics card, minutes without."""
+        ct = self._ct
+        if ct is None or self.busy:
+            return
+        volume = volume_of(ct)
+        weights = preferences.load_text("lobes/weights", "")
+        button, said = self._severity.load_lobes, self._severity.lobes_from
+        before = said.text()
+
+        def steps() -> Steps[LobeMap]:
+            from napari_covseg.workflows.lobe_choice import LobeChoice
+            from napari_covseg.workflows.lobes import network_lobes
+
+            return network_lobes(volume, LobeChoice(weights=Path(weights) if weights else None))
+
+        def ended() -> None:
+            said.setText(before)
+            button.setText("Lobes from")
+            button.setMenu(self._lobe_menu)
+
+        def found(lobes: LobeMap) -> None:
+            ended()
+            self._lobes_read(ct, lobes)
+
+        def failed(error: Exception) -> None:
+            ended()
+            tell_error(error)
+
+        def show(step: Progress) -> None:
+            percent = f", {100 * step.done // step.total} %" if step.total > 1 else ""
+            said.setText(f"Lobes: {step.message}{percent}")
+
+        button.setMenu(None)
+        button.setText("Stop")
+        self._runner.start(steps, Callbacks(show, found, failed, ended))
+
+    def _stop_finding(self, *_: Any) -> None:
+        self._runner.cancel()
+
+    def approximate_lobes(self, *_: Any) -> None:
+        """Go back to planes in place of the fissures."""
+        if self._ct is not None:
+            self._lobes_read(self._ct, None)
+
+    def choose_weights(self, *_: Any) -> None:
+        """Ask for the folder with lungmask's weights, and remember it."""
+        start = preferences.load_text("lobes/weights", str(Path.home()))
+        title = "Folder with lungmask's weights (unet_ltrclobes-….pth)"
+        chosen = QFileDialog.getExistingDirectory(self._parent, title, start)
+        if chosen:
+            preferences.save_text("lobes/weights", chosen)
 
     def _on_lobes(self, ct: Image, names: str, lobes: LobeMap) -> None:
         if names.strip():
