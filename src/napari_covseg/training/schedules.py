@@ -52,7 +52,9 @@ class Preset:
     network_arguments: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": 'its arguments, JSON, such as {"channels":[8,16]}'}
     )
-    pretrained: bool = _said(True, "start the encoder from ImageNet's weights (unet_lite only)")
+    pretrained: bool | str = _said(
+        True, "start the encoder from ImageNet's weights: true (unet_lite's), false, or their file"
+    )
     encoder_rate: float = _said(
         0.3, "a pretrained encoder's learning rate, as a share of the rest's"
     )
@@ -196,6 +198,15 @@ def _truth(text: str) -> bool:
     return text.lower() in ("true", "yes", "1")
 
 
+def _truth_or_file(text: str) -> bool | str:
+    try:
+        return _truth(text)
+    except ValueError:
+        if not text:
+            raise
+        return text
+
+
 def _json_object(text: str) -> dict[str, Any]:
     content = json.loads(text or "{}")
     if not isinstance(content, dict):
@@ -217,6 +228,7 @@ _READERS_BY_TYPE: Mapping[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
     "bool": _truth,
+    "bool | str": _truth_or_file,
     "tuple[int, ...]": _list(int),
     "tuple[float, ...]": _list(float),
     "Mapping[str, Any]": _json_object,
