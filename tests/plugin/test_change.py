@@ -118,7 +118,7 @@ def test_current_and_prior_in_turn(widget, viewer, compared):
 
 def test_the_prior_beside_the_picture_follows_it(widget, viewer, pair, compared, qtbot):
     widget.view.result.beside.click()
-    pane = widget._pane
+    pane = widget._beside.pane
     current, _ = pair
     z = viewer.dims.current_step[0]
 
@@ -147,7 +147,7 @@ def test_the_prior_beside_the_picture_follows_it(widget, viewer, pair, compared,
     height, width = (compared.prior_hu.shape[axis] * current.scale[axis] for axis in (0, 2))
     assert area.height() / area.width() == pytest.approx(height / width, rel=0.01)
     widget.view.result.beside.click()
-    assert widget._pane is None
+    assert widget._beside.pane is None
     assert pane._closed
 
 

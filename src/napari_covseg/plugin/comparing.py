@@ -218,13 +218,25 @@ def interval_text(change: Change) -> str:
     return f"{many} after the prior." if days > 0 else f"{many} before the prior."
 
 
+def prior_text(change: Change) -> str:
+    """What stands on the prior beside the picture: its name, and how long before it was."""
+    days, name = change.interval_days, f"Prior {change.prior_case}".strip()
+    if not days:
+        return name
+    many = "1 day" if abs(days) == 1 else f"{abs(days)} days"
+    return f"{name}, {many} {'before' if days > 0 else 'after'}"
+
+
 def lobes_text(change: Change) -> str:
     """Where the lobes of the table come from."""
     if change.lobes_from == "approximate":
-        return "≈ Lobes are approximated by planes. Load a map of the current scan's in Quantify."
+        return (
+            "RUL: right upper lobe, and so on. ≈: approximated by planes, until Quantify has a map "
+            "of the current scan's lobes."
+        )
     if change.lobes_from == "map":
         source = f": {change.lobes_source}" if change.lobes_source else ""
-        return f"Lobes from a lobe map{source}."
+        return f"RUL: right upper lobe, and so on, from a lobe map{source}."
     return ""
 
 
@@ -255,7 +267,7 @@ def region_rows(change: Change) -> Iterator[tuple[str, tuple[str, ...]]]:
     about = "≈ " if change.lobes_from == "approximate" else ""
     for name, one in change.lobes.items():
         side, level = name.split("_")
-        yield f"{about}{side.capitalize()} {level} lobe", _cells(one)
+        yield f"{about}{side[0]}{level[0]}l".upper(), _cells(one)
 
 
 def _cells(one: RegionChange) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QWheelEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_covseg.domain.colours import LABEL_COLOURS
-from napari_covseg.plugin.comparing import Compared, outlined
+from napari_covseg.plugin.comparing import Compared, outlined, prior_text
 from napari_covseg.plugin.napari_versions import camera_of, canvas_widget, unwrapped
 from napari_covseg.plugin.planes import AXIAL
 from napari_covseg.plugin.viewing import viewing_of
@@ -118,7 +118,13 @@ class PriorPane(QWidget):
         top = (float(first[rows] - scale[rows] / 2) - middle[0]) * factor
         if plane.growth[1] == "up":
             top = -top - tall
-        return QRectF(self.width() / 2 + left, self.height() / 2 + top, wide, tall)
+        return QRectF(self.width() / 2 + left, self._level_with(canvas) + top, wide, tall)
+
+    def _level_with(self, canvas: QWidget) -> float:
+        """The middle of the picture as high on the screen as the viewer's, if that is beside it."""
+        middle = canvas.mapToGlobal(canvas.rect().center())
+        own, level = self.height() / 2, float(self.mapFromGlobal(middle).y())
+        return level if abs(level - own) < self.height() / 4 else own
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:
         """The picture and what it is."""
@@ -130,7 +136,7 @@ class PriorPane(QWidget):
             image = QImage(picture.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.drawImage(self.area(), image)
-        text = f"Prior {self._compared.change.prior_case}".strip()
+        text = prior_text(self._compared.change)
         box = QRectF(self.rect()).adjusted(6, 4, -6, -4)
         flags = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop
         painter.fillRect(painter.boundingRect(box, flags, text).adjusted(-4, -1, 4, 1), _SHADE)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from napari.utils.notifications import notification_manager, show_error, show_info
-from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_covseg.domain.errors import CovsegError
@@ -27,11 +25,10 @@ from napari_covseg.plugin.comparing import (
     scan_of,
 )
 from napari_covseg.plugin.layers import is_ct, placement_of
-from napari_covseg.plugin.napari_versions import canvas_widget
-from napari_covseg.plugin.prior_pane import TITLE, PriorPane
 from napari_covseg.plugin.quantifying import LabelWatch
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.viewing import viewing_of
+from napari_covseg.plugin.widgets.change_beside import Beside
 from napari_covseg.plugin.widgets.change_view import ChangeView
 from napari_covseg.plugin.worker import Callbacks, Runner
 
@@ -59,8 +56,7 @@ class ChangeWidget(QWidget):
         self._scans: tuple[Scan, Scan] | None = None
         self._watch: LabelWatch | None = None
         self._shown: tuple[Image, Labels] | None = None
-        self._pane: PriorPane | None = None
-        self._dock: Any = None
+        self._beside = Beside(napari_viewer, partial(ChangeWidget._on_beside_closed, self))
         self._runner, self._saver = Runner(), Runner()
         self._retired = self._removing = False
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
@@ -104,8 +100,7 @@ class ChangeWidget(QWidget):
         self._runner.abandon()
         self._saver.abandon()
         self._unwatch()
-        if self._pane is not None:
-            self._pane.retire()
+        self._beside.retire()
         self.view.empty.stop()
 
     def jobs_running(self) -> bool:
@@ -155,22 +150,10 @@ class ChangeWidget(QWidget):
         """Show the prior beside the picture, or no more."""
         if self._retired:
             return
-        self._close_pane()
-        canvas = canvas_widget(self.viewer)
-        width = 0 if canvas is None else canvas.width() // 2
         if shown and self.compared is not None and self._scans is not None:
-            self._pane = PriorPane(self.viewer, self._scans[0].ct, self.compared)
-            self._dock = self.viewer.window.add_dock_widget(
-                self._pane, name=TITLE, area="left", add_vertical_stretch=False
-            )
-            self._dock.visibilityChanged.connect(partial(ChangeWidget._on_dock, self))
-            main = self._dock.parent()
-            if main is not None:
-                # Beside the layer list, not below it: as tall as the picture.
-                left = Qt.DockWidgetArea.LeftDockWidgetArea
-                main.addDockWidget(left, self._dock, Qt.Orientation.Horizontal)
-                # Sizes are taken only once the dock has its place.
-                QTimer.singleShot(0, partial(_halve, main, self._dock, width))
+            self._beside.show(self._scans[0].ct, self.compared)
+        else:
+            self._beside.close()
 
     def show_prior(self, shown: bool) -> None:
         """Show the prior in place of the current scan, or the other way round."""
@@ -328,19 +311,9 @@ class ChangeWidget(QWidget):
             scan_of(self.session, scan.ct).layers != scan.layers for scan in self._scans or ()
         )
 
-    def _on_dock(self, visible: bool) -> None:
-        """Closed by its own button."""
-        if not self._retired and not visible and self._dock is not None and self._dock.isHidden():
+    def _on_beside_closed(self) -> None:
+        if not self._retired:
             self.view.result.beside.setChecked(False)
-
-    def _close_pane(self) -> None:
-        pane, self._pane = self._pane, None
-        dock, self._dock = self._dock, None
-        if pane is not None:
-            pane.retire()
-            self.viewer.window.remove_dock_widget(pane)
-        if dock is not None:
-            dock.deleteLater()
 
     def _forget(self) -> None:
         """Take away what was shown of an older comparison."""
@@ -355,9 +328,3 @@ class ChangeWidget(QWidget):
         self._removing = False
         self._shown = self._scans = self.compared = None
         self.view.result.hide()
-
-
-def _halve(main: Any, dock: Any, width: int) -> None:
-    """Give a dock half of what the picture had, unless it was closed meanwhile."""
-    with suppress(RuntimeError):
-        main.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
