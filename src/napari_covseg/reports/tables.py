@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_covseg.io.csv_cells import csv_cell
 from napari_covseg.metrics.overlap import Counts
 from napari_covseg.metrics.summary import mean_over_patients, patient_means
 from napari_covseg.reports.crossval_content import MEASURED, CrossvalContent, MeasuredCase
@@ -237,5 +238,5 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(rows)
+    writer.writerows(map(csv_cell, row) for row in rows)
     return text.getvalue()

@@ -10,6 +10,7 @@ from typing import Any
 from napari_covseg.cases.effort import CLASSES
 from napari_covseg.cases.effort_records import CaseEffort, Effort
 from napari_covseg.io.atomic import atomic_file
+from napari_covseg.io.csv_cells import csv_cell
 
 COLUMNS = (
     *("case", "patient", "accepted_utc", "accepted_by", "people", "model_sha256", "minutes"),
@@ -30,7 +31,8 @@ def write_effort_csv(effort: Effort, path: Path) -> Path:
     text = StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(_row, effort.cases))
+    for one in effort.cases:
+        writer.writerow({key: csv_cell(value) for key, value in _row(one).items()})
     with atomic_file(path) as file:
         file.write(text.getvalue().encode("utf-8"))
     return path

@@ -72,12 +72,13 @@ def write_cases(rows: Iterable[Mapping[str, Any]], folder: Path) -> Path:
         If it cannot be written.
     """
     from napari_covseg.io.atomic import atomic_file
+    from napari_covseg.io.csv_cells import csv_cell
 
     text = io.StringIO()
     writer = csv.DictWriter(text, columns(), restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: "" if value is None else value for key, value in row.items()})
+        writer.writerow({key: "" if one is None else csv_cell(one) for key, one in row.items()})
     path = folder / FILE
     with atomic_file(path) as file:
         file.write(text.getvalue().encode(errors="replace"))
