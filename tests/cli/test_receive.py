@@ -46,7 +46,7 @@ def test_what_cannot_be_sent_is_said_before_anything_is_written(export, tmp_path
     assert main([*export, "--tls-ca", "x.pem"]) == 2
     as_nifti = [word.replace("dicom-sr", "nifti") for word in export]
     assert main([*as_nifti, "--send", "A@127.0.0.1:104"]) == 2
-    assert "--send needs --format dicom-seg or dicom-sr" in capsys.readouterr().err
+    assert "--send needs --format dicom-seg, dicom-sr, rtstruct" in capsys.readouterr().err
     assert not list(tmp_path.glob("out*"))
 
 

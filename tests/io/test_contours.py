@@ -7,11 +7,19 @@ import pytest
 from scipy import ndimage
 from skimage.draw import polygon2mask
 
-from napari_covseg.io.contours import filled, outlines
+from napari_covseg.io import contours as module
+from napari_covseg.io.contours import outlines
 
 
 def _blobs(seed, shape=(40, 57)):
     return ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), 1.2) > 0.5
+
+
+def filled(points, shape):
+    found = module.filled(points, shape)
+    whole = np.zeros(shape, bool)
+    whole[found.where] = found.inside | found.border
+    return whole
 
 
 def _filled(contours, shape):

@@ -64,7 +64,7 @@ def test_other_grids_are_refused(scan):
 def test_what_is_not_dicom_is_refused(scan, tmp_path):
     labels = label_map(read_dicom(scan).geometry)
     path = write_labels(labels, tmp_path / "ct.nii.gz")
-    with pytest.raises(InputError, match=r"ct\.nii\.gz: this is NIfTI, but DICOM SEG and SR refer"):
+    with pytest.raises(InputError, match=r"ct\.nii\.gz: this is NIfTI, but DICOM SEG, SR"):
         open_source(path, labels.geometry)
 
 

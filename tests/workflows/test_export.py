@@ -189,7 +189,7 @@ def test_what_cannot_be_done_is_said(scan, tmp_path):
     with pytest.raises(UsageError, match="dicom-seg needs --source"):
         _run(path, tmp_path, "dicom-seg")
     with pytest.raises(UsageError, match="expected one of dicom-seg"):
-        _run(path, tmp_path, "rtstruct", folder)
+        _run(path, tmp_path, "rtplan", folder)
     with pytest.raises(UsageError, match=r"a\.nrrd: --format nifti writes a name in \.nii\.gz"):
         _run(path, tmp_path / "a.nrrd", "nifti")
     with pytest.raises(UsageError, match="--format nrrd writes a name in"):

@@ -125,3 +125,11 @@ def test_the_readers_warning_is_the_one_that_is_looked_for(tmp_path):
 def test_a_missing_file_is_one_line(case):
     with pytest.raises(InputError):
         run_to_end(quantify_files(case / "nothing.nii.gz"))
+
+
+def test_a_case_named_like_a_formula_is_text(case):
+    result = run_to_end(quantify_files(case / "scan_labels.nii.gz"))
+    named = replace(result, case="=cmd|' /C calc'!A0")
+    rows = list(csv.DictReader(to_csv(named).splitlines()))
+    assert {row["case"] for row in rows} == {"'=cmd|' /C calc'!A0"}
+    assert {row["case"] for row in to_rows(named)} == {"=cmd|' /C calc'!A0"}

@@ -1,4 +1,4 @@
-"""``covseg export``: a label map as DICOM SEG or SR, NIfTI, NRRD or ``.seg.nrrd``."""
+"""``covseg export``: a label map as DICOM SEG, SR or RTSTRUCT, NIfTI, NRRD or ``.seg.nrrd``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_covseg.io.dicom_peer import Peer
     from napari_covseg.io.dicom_send import SendSettings
 
-DICOM = ("dicom-seg", "dicom-sr")
+DICOM = ("dicom-seg", "dicom-sr", "rtstruct")
 FORMATS = (*DICOM, "nifti", "nrrd", "seg-nrrd")
 
 
@@ -23,11 +23,14 @@ def add_parser(subparsers: Any) -> None:
     """Add the verb."""
     parser = subparsers.add_parser(
         "export",
-        help="write a label map as DICOM SEG or SR, NIfTI, NRRD or 3D Slicer segmentation",
+        help="write a label map as DICOM SEG, SR, RTSTRUCT, NIfTI, NRRD or Slicer segmentation",
         description="DICOM refers to the series the labels were made from. What would be written "
-        "is read back and compared first. An SR comes with the SEG it refers to.",
+        "is read back and compared first. An SR comes with the SEG it refers to. Contours "
+        "(RTSTRUCT) are read onto the scan they were drawn on: name it with --source.",
     )
-    parser.add_argument("labels", metavar="LABELS", help="a label map, as segment writes it")
+    parser.add_argument(
+        "labels", metavar="LABELS", help="a label map, as segment writes it, or contours (RTSTRUCT)"
+    )
     parser.add_argument(
         "--source",
         metavar="INPUT",
@@ -118,7 +121,7 @@ def _sending(args: argparse.Namespace) -> tuple[Peer, SendSettings] | None:
             raise UsageError("--tls is for --send")
         return None
     if args.format not in DICOM:
-        raise UsageError(f"--send needs --format {' or '.join(DICOM)}, not {args.format}")
+        raise UsageError(f"--send needs --format {', '.join(DICOM)}, not {args.format}")
     from napari_covseg.io.dicom_peer import Peer, ae_title, networking
     from napari_covseg.io.dicom_send import SendSettings
 

@@ -24,8 +24,8 @@ def add_parser(subparsers: Any) -> None:
         "receive",
         help="receive CT, segmentations and reports over DICOM into a folder",
         description="Listen for C-STORE until Ctrl-C and write DIR/<kind>-<series>/<object>.dcm, "
-        "named by hashes of UIDs. CT, SEG and SR are taken, nothing else. Without --host only this "
-        "computer can send. Needs the extra pacs: pip install 'napari-covseg[pacs]'.",
+        "named by hashes of UIDs. CT, SEG, RTSTRUCT and SR are taken, nothing else. Without --host "
+        "only this computer can send. Needs the extra pacs: pip install 'napari-covseg[pacs]'.",
     )
     parser.add_argument("--port", required=True, type=_port, metavar="N", help="port to listen on")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for what comes")

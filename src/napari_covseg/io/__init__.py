@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from napari_covseg.io.dicom import SeriesInfo, is_dicom, list_series
     from napari_covseg.io.inputs import case_name, find_inputs
     from napari_covseg.io.label_schemes import parse_label_map
-    from napari_covseg.io.labels import is_label_file, read_labels
+    from napari_covseg.io.labels import ScanGrid, is_label_file, read_labels
     from napari_covseg.io.phantom import Phantom, make_phantom
     from napari_covseg.io.read import read_volume
     from napari_covseg.io.write import write_labels, write_volume
 
 __all__ = [
     "Phantom",
+    "ScanGrid",
     "SeriesInfo",
     "case_name",
     "find_inputs",
@@ -35,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "Phantom": "phantom",
+    "ScanGrid": "labels",
     "SeriesInfo": "dicom",
     "case_name": "inputs",
     "find_inputs": "inputs",

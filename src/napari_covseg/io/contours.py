@@ -7,6 +7,8 @@ keyhole, which readers that know nothing of holes fill rightly too.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -36,22 +38,34 @@ def outlines(mask: NDArray[np.bool_]) -> list[Points]:
     return found
 
 
-def filled(points: Points, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels of ``shape`` whose centres lie inside a contour ``(n, 2)``, or on its line.
+@dataclass(frozen=True, slots=True, eq=False)
+class Filled:
+    """The pixels within a contour, and those whose centres lie on its line.
 
-    Inside is where the line is crossed an odd number of times on the way out. Lines run both ways,
-    as of keyholes, are no border.
+    ``inside`` and ``border`` are of ``where``, the part of the plane around the contour, which may
+    be empty. Inside is where the line is crossed an odd number of times on the way out; which side
+    the border falls on is chance.
+    """
+
+    where: tuple[slice, slice]
+    inside: NDArray[np.bool_]
+    border: NDArray[np.bool_]
+
+
+def filled(points: Points, shape: tuple[int, int]) -> Filled:
+    """The pixels of ``shape`` that a contour ``(n, 2)`` encloses.
+
+    Lines run both ways, as of keyholes, are no border.
     """
     edges = _edges(points)
-    inside = np.zeros(shape, np.bool_)
     if not len(edges):
-        return inside
+        nothing = np.zeros((0, 0), np.bool_)
+        return Filled((slice(0), slice(0)), nothing, nothing)
     low = np.clip(np.floor(edges.min(axis=(0, 1))).astype(int), 0, shape)
     high = np.clip(np.ceil(edges.max(axis=(0, 1))).astype(int) + 1, 0, shape)
-    if (high > low).all():
-        size = (int(high[0] - low[0]), int(high[1] - low[1]))
-        inside[low[0] : high[0], low[1] : high[1]] = _inside(edges - low, size)
-    return inside
+    where = slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    return Filled(where, _inside(edges - low, size), _border(edges - low, size))
 
 
 def _inside(edges: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -62,27 +76,27 @@ def _inside(edges: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.boo
     first = np.clip(np.ceil(column), 0, columns).astype(int)
     crossed = np.bincount(row * (columns + 1) + first, minlength=rows * (columns + 1))
     parity = np.cumsum(crossed.reshape(rows, columns + 1)[:, :columns], axis=1) % 2
-    inside = np.asarray(parity, np.bool_)
-    _add_border(inside, edges)
-    return inside
+    return np.asarray(parity, np.bool_)
 
 
-def _add_border(inside: NDArray[np.bool_], edges: NDArray[np.float64]) -> None:
+def _border(edges: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Pixels whose centres lie on a line: some programs draw along the outermost pixels."""
-    rows, columns = inside.shape
+    rows, columns = size
+    border = np.zeros(size, np.bool_)
     level = np.ptp(edges[:, :, 0], axis=1) < _ON_LINE
     slanted = edges[~level]
     up, down = slanted[:, 0, 0] - _ON_LINE, slanted[:, 1, 0] + _ON_LINE
     row, column = _crossings(slanted, np.ceil(up), np.floor(down), rows)
     nearest = np.rint(column)
     on = (np.abs(column - nearest) < _ON_LINE) & (nearest >= 0) & (nearest < columns)
-    inside[row[on], nearest[on].astype(int)] = True
+    border[row[on], nearest[on].astype(int)] = True
     for start, end in edges[level]:
         at = round(start[0])
         if abs(start[0] - at) < _ON_LINE and 0 <= at < rows:
             left, right = sorted((start[1], end[1]))
             first, last = int(np.ceil(left - _ON_LINE)), int(np.floor(right + _ON_LINE))
-            inside[at, max(first, 0) : max(last + 1, 0)] = True
+            border[at, max(first, 0) : max(last + 1, 0)] = True
+    return border
 
 
 def _crossings(

@@ -89,12 +89,12 @@ def write_dicom_seg(
     path = Path(path)
     if source.geometry.shape != labels.geometry.shape:
         raise ValueError("the labels are not on the grid of the series")
-    tables = _tables(labels.labels)
+    tables = segment_tables(labels.labels)
     if not tables:
         raise InputError(f"{path.name}: no lung and no lesion is labelled, so there is no segment")
     try:
         with quiet_pydicom():
-            planes = source.to_slices(_coded(labels.labels, sides))
+            planes = source.to_slices(with_sides(labels.labels, sides))
             dataset = _dataset(planes, tables, source, maker)
             with atomic_file(path) as file:
                 dataset.save_as(file, enforce_file_format=True)
@@ -115,11 +115,11 @@ def write_dicom_seg(
         str(dataset.SOPInstanceUID),
         str(dataset.SeriesInstanceUID),
         {label: number for number, label in enumerate(tables, start=1)},
-        _notes(labels.labels, source),
+        written_notes(labels.labels, source),
     )
 
 
-def _coded(labels: NDArray[np.uint8], sides: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+def with_sides(labels: NDArray[np.uint8], sides: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Label and, for lesions, the side as one number, so that both go to the slices together."""
     coded = np.where(labels == Label.IGNORE, np.uint8(0), labels)
     if sides is not None:
@@ -128,8 +128,8 @@ def _coded(labels: NDArray[np.uint8], sides: NDArray[np.uint8] | None) -> NDArra
     return coded
 
 
-def _tables(labels: NDArray[np.uint8]) -> dict[Label, NDArray[np.bool_]]:
-    """For each label present, which of the numbers of `_coded` are in its segment."""
+def segment_tables(labels: NDArray[np.uint8]) -> dict[Label, NDArray[np.bool_]]:
+    """For each label present, which of the numbers of `with_sides` are in its segment."""
     present = np.bincount(labels.ravel(), minlength=len(Label)) > 0
     sided = present[Label.LEFT_LUNG] or present[Label.RIGHT_LUNG]
     tables = {}
@@ -261,7 +261,8 @@ def _reads(path: Path, planes: Planes, source: SourceSeries) -> bool:
     return np.array_equal(source.place(read_dicom_seg(path)).labels, labels)
 
 
-def _notes(labels: NDArray[np.uint8], source: SourceSeries) -> tuple[str, ...]:
+def written_notes(labels: NDArray[np.uint8], source: SourceSeries) -> tuple[str, ...]:
+    """What did not go onto the slices as it was."""
     notes = list(source.notes)
     if ignored := int(np.count_nonzero(labels == Label.IGNORE)):
         notes.append(f"{ignored} voxels that were not reviewed are left out")

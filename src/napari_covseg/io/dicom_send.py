@@ -90,7 +90,7 @@ def _association(objects: Sequence[_Object], peer: Peer, settings: SendSettings)
     entity.network_timeout = entity.connection_timeout = settings.timeout_s
     entity.add_requested_context("1.2.840.10008.1.1")
     for sop_class, syntax in dict.fromkeys((one.sop_class, one.syntax) for one in objects):
-        entity.add_requested_context(sop_class, list(_UNCOMPRESSED) if _plain(syntax) else [syntax])
+        entity.add_requested_context(sop_class, _offered(syntax))
     tls = None if settings.tls is None else (settings.tls.client(), peer.host)
     link = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=tls)
     if not link.is_established:
@@ -106,8 +106,14 @@ def _association(objects: Sequence[_Object], peer: Peer, settings: SendSettings)
             link.abort()
 
 
-def _plain(syntax: str) -> bool:
-    return syntax in _UNCOMPRESSED
+def _offered(syntax: str) -> list[str]:
+    """The syntaxes that an object may be sent in.
+
+    What lies in Implicit VR goes as it is: every node takes that, and an RTSTRUCT has values too
+    long for Explicit VR.
+    """
+    explicit, _ = _UNCOMPRESSED
+    return list(_UNCOMPRESSED) if syntax == explicit else [syntax]
 
 
 def _why_not(link: Any, peer: Peer, settings: SendSettings) -> str:

@@ -1,4 +1,4 @@
-"""The DICOM series that labels belong to: what a SEG or SR made from them refers to."""
+"""The DICOM series that labels belong to: what a SEG, SR or RTSTRUCT refers to."""
 
 from __future__ import annotations
 
@@ -87,7 +87,12 @@ class SourceSeries:
 
 
 def open_source(
-    path: str | Path, geometry: Geometry, *, series: str | None = None, case: str = ""
+    path: str | Path,
+    geometry: Geometry,
+    *,
+    series: str | None = None,
+    case: str = "",
+    referable: bool = True,
 ) -> SourceSeries:
     """Find the series that labels on ``geometry`` belong to.
 
@@ -102,6 +107,8 @@ def open_source(
         grid holds the labels.
     case
         The labels' case: the pseudonym of their series, if they were made from DICOM.
+    referable
+        Whether DICOM is to be written that refers to the series, which must have what that takes.
 
     Raises
     ------
@@ -112,13 +119,13 @@ def open_source(
     path = Path(path)
     if (kind := sniff(path)) is not Kind.DICOM:
         raise InputError(
-            f"{path.name}: this is {kind.value}, but DICOM SEG and SR refer to the DICOM series of "
-            "the scan; name that with --source, or export as nifti, nrrd or seg-nrrd"
+            f"{path.name}: this is {kind.value}, but DICOM SEG, SR and RTSTRUCT refer to the DICOM "
+            "series of the scan; name that with --source, or export as nifti, nrrd or seg-nrrd"
         )
     with open_members(path) as members, quiet_pydicom():
         found, _ = scan_series(members, path.name)
         chosen, grid = _choose(found, path.name, geometry, series, case)
-        return _source(chosen, grid, path.name, case)
+        return _source(chosen, grid, path.name, case, referable)
 
 
 def _choose(
@@ -162,26 +169,33 @@ def _other_grid(labels: Geometry, series: Geometry) -> str:
     )
 
 
-def _source(series: Series, grid: SeriesGrid, name: str, case: str) -> SourceSeries:
+def _source(
+    series: Series, grid: SeriesGrid, name: str, case: str, referable: bool
+) -> SourceSeries:
     header = _read_header(series, name)
-    missing = [tag for tag in (*_REQUIRED, "FrameOfReferenceUID") if not header.get(tag)]
-    if missing:
-        raise InputError(
-            f"{name}: the series has no {missing[0]}, which DICOM SEG and SR must refer to; export "
-            "as nifti, nrrd or seg-nrrd, or use the series as the scanner sent it"
-        )
-    image = series.image
-    if _is_multiframe(image) and len(series.frames) != image.frames:
-        raise InputError(
-            f"{name}: its multi-frame files do not hold just the volume's {len(series.frames)} "
-            "slices; DICOM SEG and SR need one file with all of them, and no other; export as "
-            "nifti, nrrd or seg-nrrd"
-        )
+    if referable:
+        _check_referable(series, header, name)
     own = pseudonym(series)
     notes: tuple[str, ...] = ()
     if _PSEUDONYM.match(case) and case != own:
         notes = (f"the labels are named {case}, this series is {own}: are they of this scan?",)
     return SourceSeries(name, own, series.frames, grid, header, notes)
+
+
+def _check_referable(series: Series, header: Dataset, name: str) -> None:
+    missing = [tag for tag in (*_REQUIRED, "FrameOfReferenceUID") if not header.get(tag)]
+    if missing:
+        raise InputError(
+            f"{name}: the series has no {missing[0]}, which DICOM SEG, SR and RTSTRUCT must "
+            "refer to; export as nifti, nrrd or seg-nrrd, or use the series as the scanner sent it"
+        )
+    image = series.image
+    if _is_multiframe(image) and len(series.frames) != image.frames:
+        raise InputError(
+            f"{name}: its multi-frame files do not hold just the volume's {len(series.frames)} "
+            "slices; DICOM SEG, SR and RTSTRUCT need one file with all of them, and no other; "
+            "export as nifti, nrrd or seg-nrrd"
+        )
 
 
 def _is_multiframe(image: Image) -> bool:

@@ -10,7 +10,7 @@ from napari_covseg.domain.errors import InputError
 from napari_covseg.io.sniff import readable
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
-LABEL_ENDINGS = ("_labels", "_label", "_seg", "_mask")
+LABEL_ENDINGS = ("_labels", "_label", "_seg", "_mask", "_rtstruct")
 """How the names of label files end; ``_labels`` is what is written."""
 LABEL_FOLDERS = ("labelstr", "labelsts", "labels", "masks")
 """What folders of label files are called, in lower case."""

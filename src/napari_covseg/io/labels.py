@@ -1,4 +1,4 @@
-"""Any label file to a `LabelMap`: NIfTI, NRRD, ``.seg.nrrd``, MetaImage, DICOM SEG."""
+"""Any label file to a `LabelMap`: NIfTI, NRRD, ``.seg.nrrd``, MetaImage, DICOM SEG, RTSTRUCT."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_covseg.domain.errors import CovsegError
+from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
+from napari_covseg.io.dicom_rtstruct import ScanGrid, read_rtstruct
+from napari_covseg.io.dicom_rtstruct_file import is_rtstruct
 from napari_covseg.io.dicom_seg import is_dicom_seg
 from napari_covseg.io.hounsfield import rescale
 from napari_covseg.io.inputs import LABEL_ENDINGS, LABEL_FOLDERS, VOLUME_SUFFIXES, case_name
@@ -20,32 +22,45 @@ from napari_covseg.io.read import read_raw
 from napari_covseg.io.slicer_seg import is_slicer_seg, read_slicer_seg
 from napari_covseg.io.sniff import Kind, head_of, readable, sniff
 
+__all__ = ["ScanGrid", "is_label_file", "label_case_name", "read_labels"]
+
 _TEXT_8BIT = re.compile(
     rb"^(type: *(uchar|unsigned char|uint8(_t)?)|ElementType *= *MET_UCHAR)\s", re.M
 )
 _LABEL_WORDS = re.compile(r"(^|[_\-. ])(labels?|masks?|seg|segmentation)([_\-. ]|$)")
 
 
-def read_labels(path: str | Path, *, label_map: Mapping[int, Label] | None = None) -> LabelMap:
+def read_labels(
+    path: str | Path,
+    *,
+    label_map: Mapping[int, Label] | None = None,
+    onto: ScanGrid | None = None,
+) -> LabelMap:
     """Read a label file in the scheme of design: mapped by name, or ours already.
 
     Parameters
     ----------
     path
-        A NIfTI, NRRD (also ``.seg.nrrd``) or MetaImage file, or a DICOM SEG file.
+        A NIfTI, NRRD (also ``.seg.nrrd``) or MetaImage file, a DICOM SEG or RTSTRUCT file.
     label_map
-        What each number means (`parse_label_map`). Without it, the names in a ``.seg.nrrd`` or
-        DICOM SEG or in a ``dataset.json`` beside or above the file say so; without these the
-        values must be those of `Label`.
+        What each number means (`parse_label_map`). Without it, the names in a ``.seg.nrrd``,
+        DICOM SEG or RTSTRUCT or in a ``dataset.json`` beside or above the file say so; without
+        these the values must be those of `Label`.
+    onto
+        The CT, which the contours of an RTSTRUCT are filled on; other labels have voxels of their
+        own and take no notice of it.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is no label map, or holds values without a known meaning.
+        If the file cannot be read, is no label map, or holds values without a known meaning;
+        of an RTSTRUCT also if it does not belong to the CT, or none is given.
     """
     path = Path(path)
     kind = sniff(path)
     if kind is Kind.DICOM:
+        if is_rtstruct(path):
+            return _contours(path, label_map, onto)
         from napari_covseg.io.dicom_seg import read_dicom_seg
 
         return read_dicom_seg(path, label_map)
@@ -67,6 +82,15 @@ def read_labels(path: str | Path, *, label_map: Mapping[int, Label] | None = Non
     )
 
 
+def _contours(path: Path, label_map: Mapping[int, Label] | None, onto: ScanGrid | None) -> LabelMap:
+    if onto is None:
+        raise InputError(
+            f"{path.name}: contours (RTSTRUCT) have no voxels of their own: they are read onto the "
+            "CT they were drawn on; name that too"
+        )
+    return read_rtstruct(path, onto, label_map)
+
+
 def is_label_file(path: str | Path) -> bool:
     """Whether a file holds labels rather than a CT: by name and place, else by its content.
 
@@ -86,7 +110,7 @@ def is_label_file(path: str | Path) -> bool:
             return False
         kind = sniff(path)
         if kind is Kind.DICOM:
-            return is_dicom_seg(path)
+            return is_dicom_seg(path) or is_rtstruct(path)
         if not _is_8bit(head_of(path), kind):
             return False
         raw = read_raw(path, kind)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_covseg.domain.errors import Cancelled, InputError
-from napari_covseg.plugin.layers import LayerTuple, ct_layer, label_layers
+from napari_covseg.plugin.layers import LayerTuple, ct_layer, label_layers, placement_of
 
 if TYPE_CHECKING:
-    from napari_covseg.domain.volume import CTVolume
+    from napari_covseg.domain.volume import CTVolume, LabelMap
+    from napari_covseg.io.dicom_rtstruct import ScanGrid
 
 Paths = str | Sequence[str]
 _SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom", ".ima", ".zip")
@@ -40,13 +41,16 @@ def read(path: Paths) -> list[LayerTuple]:
         As `napari_covseg.io.read_volume` and `read_labels` do.
     """
     from napari_covseg.io import is_label_file, read_labels
+    from napari_covseg.io.dicom_rtstruct_file import is_rtstruct
     from napari_covseg.plugin.viewing import attach_to_current_viewer
 
     one = _one_path(path)
     if one is None:
         raise InputError("several files of different folders; open one CT at a time")
     if not one.is_dir() and is_label_file(one):
-        layers = label_layers(read_labels(one), keep_empty=False)
+        labels = _read_contours(one) if is_rtstruct(one) else read_labels(one)
+        layers = label_layers(labels, keep_empty=False)
+        _tell(labels)
     else:
         volume = _read_ct(one)
         if volume is None:
@@ -66,6 +70,42 @@ def _one_path(path: Paths) -> Path | None:
         return paths[0]
     folders = {p.parent for p in paths}
     return folders.pop() if len(folders) == 1 else None
+
+
+def _read_contours(path: Path) -> LabelMap:
+    """Contours on the CT in the viewer, or on the one that lies beside the file."""
+    from napari_covseg.io.dicom_rtstruct import read_rtstruct
+    from napari_covseg.io.dicom_rtstruct_file import load_structures
+
+    case = load_structures(path).case
+    shown = _shown_scans()
+    scan = shown.get(case)
+    if scan is None and len(shown) == 1:
+        (scan,) = shown.values()
+    if scan is None:
+        raise InputError(
+            f"{path.name}: contours (RTSTRUCT) have no voxels of their own; open the CT they were "
+            "drawn on first" + (": of those open none is theirs" if shown else "")
+        )
+    return read_rtstruct(path, scan, known_only=True)
+
+
+def _shown_scans() -> dict[str, ScanGrid]:
+    """The CTs in the viewer by their case."""
+    from napari import current_viewer
+    from napari.layers import Image
+
+    from napari_covseg.io.dicom_rtstruct import ScanGrid
+
+    viewer = current_viewer()
+    found = {}
+    for layer in () if viewer is None else viewer.layers:
+        placement = placement_of(layer)
+        if isinstance(layer, Image) and placement is not None:
+            path = Path(layer.source.path) if layer.source.path else None
+            known = path if path is not None and path.exists() else None
+            found[placement.case] = ScanGrid(placement.geometry, known)
+    return found
 
 
 def _read_ct(path: Path) -> CTVolume | None:
@@ -123,7 +163,7 @@ def _ask_window(error: InputError) -> tuple[float, float] | None:
     return window
 
 
-def _tell(volume: CTVolume) -> None:
+def _tell(volume: CTVolume | LabelMap) -> None:
     """Show what the reader had to do, once; the Segment widget keeps showing it."""
     from napari import current_viewer
     from napari.utils.notifications import show_info

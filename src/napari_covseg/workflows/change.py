@@ -15,6 +15,7 @@ from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.io.csv_cells import csv_cell
 from napari_covseg.workflows.lobe_choice import LobeChoice
 from napari_covseg.workflows.lobes import lobes_of
 from napari_covseg.workflows.quantify import ASSUMED
@@ -241,7 +242,8 @@ def to_csv(change: Change) -> str:
     writer.writeheader()
     both = {"case": change.case, "prior": change.prior_case}
     for row in _rows(change):
-        writer.writerow({**both, **dict.fromkeys(COLUMNS[2:], ""), **row})
+        cells = {**both, **dict.fromkeys(COLUMNS[2:], ""), **row}
+        writer.writerow({key: csv_cell(value) for key, value in cells.items()})
     return text.getvalue()
 
 
@@ -309,7 +311,7 @@ def _scan(
     files: ScanFiles, output: Path, settings: ChangeSettings, taken: str
 ) -> Steps[tuple[CTVolume, LabelMap]]:
     """A CT and its labels, read or made; a prior of the current's name gets another."""
-    from napari_covseg.io import read_labels, read_volume
+    from napari_covseg.io import ScanGrid, read_labels, read_volume
     from napari_covseg.workflows import segment as workflow
 
     yield Progress(0, 1, f"reading {files.ct.name}")
@@ -318,7 +320,8 @@ def _scan(
         volume = replace(volume, case=f"{volume.case}_prior")
     if files.labels is not None:
         yield Progress(0, 1, f"reading {files.labels.name}")
-        labels = read_labels(files.labels, label_map=files.label_map)
+        onto = ScanGrid(volume.geometry, files.ct, files.series)
+        labels = read_labels(files.labels, label_map=files.label_map, onto=onto)
         if not labels.geometry.same_as(volume.geometry):
             raise InputError(
                 f"{files.labels.name}: not on the grid of {files.ct.name}; name the labels of this "

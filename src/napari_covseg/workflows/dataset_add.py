@@ -11,18 +11,19 @@ import numpy as np
 from napari_covseg.cases.records import CaseRecord, DuplicateCase, Kind, LabelVersion, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError, InputError, UsageError
-from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.io.dicom import is_dicom
 from napari_covseg.io.dicom_patient import dicom_patient_id
 from napari_covseg.io.inputs import VOLUME_SUFFIXES, case_name, find_inputs
-from napari_covseg.io.labels import label_case_name, read_labels
+from napari_covseg.io.labels import ScanGrid, label_case_name, read_labels
 from napari_covseg.io.nnunet import RawDataset, read_datasets, read_patients
 from napari_covseg.io.read import read_volume
 from napari_covseg.io.slicer_seg import is_slicer_seg, read_slicer_seg
 from napari_covseg.io.sniff import readable
+
+_LABEL_SUFFIXES = (*VOLUME_SUFFIXES, ".dcm")
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def add_labels(
         If there is no such case, the file cannot be read or does not lie on the case's grid.
     """
     record = store.case(case)
-    labels = _read_labels(path, record.geometry, label_map)
+    labels = _read_labels(path, ScanGrid(record.geometry), label_map)
     saved = store.save_version(
         case,
         labels,
@@ -149,7 +150,8 @@ def _add(store: CaseStore, source: _Source, request: AddRequest) -> Added:
     labels = None
     notes = list(volume.warnings)
     if source.labels is not None:
-        labels = _read_labels(source.labels, volume.geometry, source.label_map)
+        onto = ScanGrid(volume.geometry, source.path, request.series)
+        labels = _read_labels(source.labels, onto, source.label_map)
         notes += labels.warnings
     patient, patient_notes = source.patient, list(source.notes)
     if patient is None and volume.source == "DICOM":
@@ -160,7 +162,7 @@ def _add(store: CaseStore, source: _Source, request: AddRequest) -> Added:
     if not there:
         notes += patient_notes
     if labels is not None:
-        if _has_drawn(store, record):
+        if has_drawn(store, record):
             notes.append("it has labels already: those given were left out (add them with --case)")
         else:
             _label(store, record.name, labels, request)
@@ -168,7 +170,7 @@ def _add(store: CaseStore, source: _Source, request: AddRequest) -> Added:
     return Added(source.path.name, record.name, record.patient, record.state, there, tuple(notes))
 
 
-def _has_drawn(store: CaseStore, record: CaseRecord) -> bool:
+def has_drawn(store: CaseStore, record: CaseRecord) -> bool:
     """Whether anything but a model made labels for the case."""
     versions = store.history(record.name) if record.versions else []
     return any(one.kind is not Kind.PREDICTION for one in versions)
@@ -196,14 +198,14 @@ def _label(store: CaseStore, case: str, labels: LabelMap, request: AddRequest) -
         store.accept(saved.version.id, reader=request.author)
 
 
-def _read_labels(path: Path, grid: Geometry, label_map: Mapping[int, Label] | None) -> LabelMap:
-    """A label file that lies on a CT's grid."""
+def _read_labels(path: Path, onto: ScanGrid, label_map: Mapping[int, Label] | None) -> LabelMap:
+    """A label file that lies on a CT's grid, or contours drawn on it."""
     with readable(path):
         slicer = path.name.lower().endswith(".nrrd") and is_slicer_seg(path)
     if slicer:
-        return read_slicer_seg(path, grid=grid, label_map=label_map)
-    labels = read_labels(path, label_map=label_map)
-    if not labels.geometry.same_as(grid):
+        return read_slicer_seg(path, grid=onto.geometry, label_map=label_map)
+    labels = read_labels(path, label_map=label_map, onto=onto)
+    if not labels.geometry.same_as(onto.geometry):
         raise InputError(
             f"{path.name}: it does not lie on the grid of its CT (other size, spacing or place); "
             "expected labels drawn on that CT"
@@ -289,7 +291,7 @@ def _label_files(labels: Path | None, paths: list[Path]) -> dict[Path, Path]:
     files = {
         label_case_name(file): file
         for file in sorted(labels.iterdir())
-        if file.name.lower().endswith(VOLUME_SUFFIXES) and not file.name.startswith(".")
+        if file.name.lower().endswith(_LABEL_SUFFIXES) and not file.name.startswith(".")
     }
     found = {path: files.pop(case_name(path)) for path in paths if case_name(path) in files}
     if files:

@@ -14,8 +14,9 @@ from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.atomic import write_json
+from napari_covseg.io.dicom_rtstruct_file import is_rtstruct
 from napari_covseg.io.inputs import VOLUME_SUFFIXES, is_label_name
-from napari_covseg.io.labels import label_case_name, read_labels
+from napari_covseg.io.labels import ScanGrid, label_case_name, read_labels
 from napari_covseg.io.sniff import readable
 from napari_covseg.metrics.overlap import CLASSES, count_classes, joint_histogram
 from napari_covseg.metrics.surface import class_distances
@@ -71,7 +72,8 @@ def evaluate(
     """Score every case that both folders have; each bad case is an error of its own.
 
     Files are matched by case: their names without suffix, ``_0000`` and ``_labels``. A prediction
-    on another grid than its reference is an error: nothing is resampled.
+    on another grid than its reference is an error: nothing is resampled. Contours (RTSTRUCT) of one
+    of them are filled on the grid of the other.
 
     Raises
     ------
@@ -189,8 +191,7 @@ def _score(
         if len(files) > 1:
             names = ", ".join(file.name for file in files)
             raise InputError(f"{case}: several files of one case in a folder ({names})")
-    prediction = read_labels(predicted[0], label_map=settings.prediction_label_map)
-    reference = read_labels(expected[0], label_map=settings.label_map)
+    prediction, reference = _read_pair(predicted[0], expected[0], settings)
     _check_grids(case, prediction, reference)
     histogram = joint_histogram(prediction.labels, reference.labels)
     counts = count_classes(histogram, None if settings.lung_reference else False)
@@ -205,6 +206,20 @@ def _score(
         if not reference.geometry.orthogonal:
             warnings.append("surface distances are approximate: they take right angles for granted")
     return CaseScores(case, counts, reference.geometry.voxel_ml, tuple(warnings), surfaces)
+
+
+def _read_pair(
+    predicted: Path, expected: Path, settings: EvaluateSettings
+) -> tuple[LabelMap, LabelMap]:
+    """Prediction and reference; contours of one are filled on the grid of the other."""
+    maps = settings.prediction_label_map, settings.label_map
+    if is_rtstruct(predicted):
+        reference = read_labels(expected, label_map=maps[1])
+        onto = ScanGrid(reference.geometry)
+        return read_labels(predicted, label_map=maps[0], onto=onto), reference
+    prediction = read_labels(predicted, label_map=maps[0])
+    onto = ScanGrid(prediction.geometry)
+    return prediction, read_labels(expected, label_map=maps[1], onto=onto)
 
 
 def _surfaces(

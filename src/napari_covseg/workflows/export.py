@@ -1,4 +1,4 @@
-"""A label map to what other programs take: DICOM SEG and SR, NIfTI, NRRD, ``.seg.nrrd``.
+"""A label map to what other programs take: DICOM SEG, SR and RTSTRUCT, NIfTI, NRRD.
 
 DICOM refers to the series the labels were made from; the other formats need no source.
 """
@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "dicom-seg": (".dcm",),
     "dicom-sr": (".dcm",),
+    "rtstruct": (".dcm",),
     "nifti": (".nii.gz", ".nii"),
     "nrrd": (".nrrd",),
     "seg-nrrd": (".seg.nrrd",),
 }
 """The endings a file of each format may have; the first is given where a folder is named."""
 
-_ENDINGS = {"dicom-seg": "_seg", "dicom-sr": "_sr"}
-_DICOM = ("dicom-seg", "dicom-sr")
+_ENDINGS = {"dicom-seg": "_seg", "dicom-sr": "_sr", "rtstruct": "_rtstruct"}
+DICOM = tuple(_ENDINGS)
+"""The formats that refer to the series of the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def export(
     path, output = Path(labels), Path(output)
     if settings.format not in FORMATS:
         raise UsageError(f"--format {settings.format}: expected one of {', '.join(FORMATS)}")
-    if settings.format in _DICOM and source is None:
+    if settings.format in DICOM and source is None:
         raise UsageError(f"--format {settings.format} needs --source, the series of the labels")
     if not output.is_dir():
         _check_name(output, settings.format)
@@ -123,10 +125,8 @@ def export(
 def _export(
     path: Path, output: Path, settings: ExportSettings, source: Path | None
 ) -> Steps[Exported]:
-    from napari_covseg.io import read_labels
-
-    labels = read_labels(path, label_map=settings.label_map)
-    if settings.format not in _DICOM or source is None:
+    labels = _read(path, settings, source)
+    if settings.format not in DICOM or source is None:
         if source is not None:
             yield Progress(1, 3, f"reading {source.name}")
             labels = _on_grid(labels, source, settings.series)
@@ -141,6 +141,9 @@ def _export(
     maker, notes = _maker(path, labels, settings)
     target = _target(output, series.case, settings.format, path)
     yield Progress(2, 3, f"writing {target.name}")
+    if settings.format == "rtstruct":
+        notes = (*notes, *_write_rtstruct(placed, series, target, maker))
+        return Exported((target,), settings.format, series.case, (*labels.warnings, *notes))
     seg_path = target if settings.format == "dicom-seg" else _seg_beside(target, path)
     seg = _write_seg(placed, series, seg_path, maker, lesion_sides(placed))
     warnings = (*labels.warnings, *notes, *seg.notes)
@@ -148,6 +151,27 @@ def _export(
         return Exported((target,), settings.format, series.case, warnings)
     _write_sr(placed, measured, series, seg, target, maker)
     return Exported((target, seg_path), settings.format, series.case, warnings)
+
+
+def _read(path: Path, settings: ExportSettings, source: Path | None) -> LabelMap:
+    """The labels; contours are filled on the scan they were drawn on."""
+    from napari_covseg.io import ScanGrid, read_labels, read_volume
+    from napari_covseg.io.dicom_rtstruct_file import is_rtstruct
+
+    onto = None
+    if source is not None and is_rtstruct(path):
+        grid = read_volume(source, series=settings.series).geometry
+        onto = ScanGrid(grid, source, settings.series)
+    return read_labels(path, label_map=settings.label_map, onto=onto)
+
+
+def _write_rtstruct(
+    labels: LabelMap, series: SourceSeries, path: Path, maker: Maker
+) -> tuple[str, ...]:
+    from napari_covseg.io.dicom_rtstruct_write import write_rtstruct
+    from napari_covseg.quantify.volumes import lesion_sides
+
+    return write_rtstruct(labels, series, path, maker, lesion_sides(labels)).notes
 
 
 def _write_seg(

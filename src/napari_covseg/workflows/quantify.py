@@ -13,6 +13,7 @@ from napari_covseg import __version__
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.lobes import Lobe
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.io.csv_cells import csv_cell
 
 if TYPE_CHECKING:
     from napari_covseg.quantify.case import Quantification
@@ -70,18 +71,21 @@ def quantify_files(
     ResourceError
         If memory ran out.
     """
-    from napari_covseg.io import read_labels, read_volume
+    from napari_covseg.io import ScanGrid, read_labels, read_volume
     from napari_covseg.io.lobes import read_lobes
     from napari_covseg.quantify.case import quantify
 
     settings = settings or QuantifySettings()
+    volume, onto = None, None
+    if ct is not None:
+        yield Progress(0, 1, f"reading {ct.name}")
+        volume = read_volume(ct, series=settings.series, window=settings.window)
+        onto = ScanGrid(volume.geometry, ct, settings.series)
     yield Progress(0, 1, f"reading {labels.name}")
-    label_map = read_labels(labels, label_map=settings.label_map)
+    label_map = read_labels(labels, label_map=settings.label_map, onto=onto)
     lobe_map = None if lobes is None else read_lobes(lobes, settings.lobe_map)
-    if ct is None:
+    if volume is None:
         return (yield from quantify(label_map, lobes=lobe_map))
-    yield Progress(0, 1, f"reading {ct.name}")
-    volume = read_volume(ct, series=settings.series, window=settings.window)
     assumed = any(ASSUMED in warning for warning in volume.warnings)
     return (yield from quantify(label_map, volume, lobe_map, spacing_known=not assumed))
 
@@ -106,7 +110,7 @@ def choices() -> dict[str, Any]:
         "score_limits": "25, 50 and 75 % belong to the lower band of LSS, LHOS and the total "
         "severity score; 5, 50 and 75 % of the 25-point score to the band that begins or ends "
         "with them (5-25, 50-75); 50 % is 2 points in the CT severity score",
-        "interval_probabilities": [0.5 - doubt.SHIFT, 0.5 + doubt.SHIFT],
+        "likely_range_log_odds": doubt.SHIFT,
         "smallest_lesion_ml": lesions.SMALLEST_ML,
         "missing_lung_share": checks.MISSING_SHARE,
         "disagreement_unlabelled_dense_percent": second_opinion.MOST_UNLABELLED_PERCENT,
@@ -129,7 +133,8 @@ def to_csv(result: Quantification) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(to_rows(result))
+    for row in to_rows(result):
+        writer.writerow({key: csv_cell(value) for key, value in row.items()})
     return text.getvalue()
 
 
