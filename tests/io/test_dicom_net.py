@@ -4,7 +4,7 @@ import hashlib
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -181,13 +181,46 @@ def test_a_packet_of_absurd_length_is_not_read(slices, tmp_path):
 
 
 def test_who_says_nothing_keeps_nobody_from_tls(slices, tmp_path, tls, monkeypatch):
+    monkeypatch.setattr("napari_covseg.io.dicom_peer._HANDSHAKE_S", 60.0)
+    own = TlsFiles(tls["cert"], tls["key"], tls["ca"])
+    with receiver(tmp_path / "in", tls=own) as received, ExitStack() as silent:
+        for said in (b"", b"\x16\x03\x01", b""):
+            link = socket.create_connection(("127.0.0.1", received.port))
+            silent.enter_context(link).sendall(said)
+        assert _send(slices[:1], received.port, host="localhost", tls=own) == 1
+
+
+def test_who_never_finishes_a_handshake_is_ended(tmp_path, tls, monkeypatch):
     monkeypatch.setattr("napari_covseg.io.dicom_peer._HANDSHAKE_S", 0.5)
     own = TlsFiles(tls["cert"], tls["key"], tls["ca"])
     with (
         receiver(tmp_path / "in", tls=own) as received,
-        socket.create_connection(("127.0.0.1", received.port)),
+        socket.create_connection(("127.0.0.1", received.port), timeout=20) as link,
     ):
-        assert _send(slices[:1], received.port, host="localhost", tls=own, timeout_s=8.0) == 1
+        link.sendall(b"\x16\x03\x01")
+        with suppress(ConnectionError):
+            assert link.recv(1) == b""
+
+
+def test_what_is_under_way_is_bounded_over_all_connections(tmp_path):
+    received = Received()
+    server = _Server(tmp_path, ReceiveSettings(0, object_mb=1), received)
+    ended = []
+
+    def sender(name):
+        return SimpleNamespace(abort=lambda block: ended.append(name))
+
+    large, small = sender("large"), sender("small")
+    server._watch(SimpleNamespace(assoc=large, data=bytes(800_000)))
+    server._watch(SimpleNamespace(assoc=small, data=bytes(200_000)))
+    assert ended == []
+    server._watch(SimpleNamespace(assoc=small, data=bytes(100_000)))
+    assert (ended, received.refused) == (["large"], 1)
+    server._watch(SimpleNamespace(assoc=small, data=bytes(700_000)))
+    assert ended == ["large"]
+    server._forget(SimpleNamespace(assoc=large))
+    server._watch(SimpleNamespace(assoc=small, data=bytes(100_000)))
+    assert (ended, received.refused) == (["large", "small"], 2)
 
 
 def test_what_could_unpack_without_end_is_not_taken(slices, tmp_path):

@@ -9,6 +9,7 @@ import logging
 import re
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ OUR_TITLE = "COVSEG"
 _PEER = re.compile(r"(?P<ae>[^@]+)@(?P<host>\[[^\]]+\]|[^:@\[\]]+):(?P<port>\d{1,5})$")
 _MOST_TITLE = 16
 _HANDSHAKE_S = 5.0
-"""How long a TLS handshake may be silent: a server shakes hands with one sender at a time."""
+"""How long a TLS handshake may be silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,34 @@ class Peer:
         return f"{self.title}@{self.host}:{self.port}"
 
 
-class _Impatient(ssl.SSLContext):
-    """A server's: who connects and says nothing keeps neither others nor the end waiting."""
+class _Deferring(ssl.SSLContext):
+    """A server's: it is asked in the thread that waits for senders, where nobody may be waited for.
+
+    Whoever takes the connection has to `shake_hands`.
+    """
 
     def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        """Shake hands within `_HANDSHAKE_S`."""
-        before = sock.gettimeout()
-        sock.settimeout(_HANDSHAKE_S)
-        wrapped = super().wrap_socket(sock, *arguments, **options)
-        wrapped.settimeout(before)
-        return wrapped
+        """Wrap it, and leave the handshake for later."""
+        return super().wrap_socket(
+            sock, *arguments, **{**options, "do_handshake_on_connect": False}
+        )
+
+
+def shake_hands(connection: socket.socket) -> None:
+    """Do the handshake of a TLS connection that was taken; one that fails or is silent is ended.
+
+    For plain TCP there is nothing to do.
+    """
+    if not isinstance(connection, ssl.SSLSocket):
+        return
+    before = connection.gettimeout()
+    try:
+        connection.settimeout(_HANDSHAKE_S)
+        connection.do_handshake()
+        connection.settimeout(before)
+    except OSError:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +121,7 @@ class TlsFiles:
         """
         if self.certificate is None:
             raise UsageError("TLS needs --tls-cert and --tls-key to receive")
-        context = self._own(self._trusting(_Impatient(ssl.PROTOCOL_TLS_SERVER)))
+        context = self._own(self._trusting(_Deferring(ssl.PROTOCOL_TLS_SERVER)))
         if self.authority is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         return context

@@ -21,19 +21,21 @@ from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.io.atomic import atomic_file
 from napari_covseg.io.dicom_files import quiet_pydicom
-from napari_covseg.io.dicom_peer import OUR_TITLE, TlsFiles, networking
+from napari_covseg.io.dicom_peer import OUR_TITLE, TlsFiles, networking, shake_hands
 
 KINDS = {
     "1.2.840.10008.5.1.4.1.1.2": "ct",
     "1.2.840.10008.5.1.4.1.1.2.1": "ct",
     "1.2.840.10008.5.1.4.1.1.2.2": "ct",
     "1.2.840.10008.5.1.4.1.1.66.4": "seg",
+    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
     "1.2.840.10008.5.1.4.1.1.88.11": "sr",
     "1.2.840.10008.5.1.4.1.1.88.22": "sr",
     "1.2.840.10008.5.1.4.1.1.88.33": "sr",
     "1.2.840.10008.5.1.4.1.1.88.34": "sr",
 }
-"""SOP classes that are taken (CT, enhanced and legacy converted; SEG; SR), and their folders."""
+"""SOP classes that are taken (CT, enhanced and legacy converted; SEG; RTSTRUCT; SR), and their
+folders."""
 _ECHO = "1.2.840.10008.1.1"
 _STORED, _NO_ROOM, _CANNOT, _NO_UID = 0x0000, 0xA700, 0xC000, 0x0117
 _LEFT_FREE = 2**30
@@ -62,7 +64,8 @@ class ReceiveSettings:
     idle_s
         End when nothing has come for so many seconds; None listens until it is stopped.
     object_mb
-        The largest object that is taken.
+        The largest object that is taken, and how much of objects may be under way on all
+        connections together: they are held in memory until they are whole.
     connections
         At most so many senders at once.
     timeout_s
@@ -136,6 +139,7 @@ class _Server:
         self._lock = threading.Lock()
         self._last = time.monotonic()
         self._came: dict[int, int] = {}
+        self._links: dict[int, Any] = {}
         self._aborted: set[int] = set()
         self._server: Any = None
 
@@ -187,23 +191,31 @@ class _Server:
     def _watch(self, event: Any) -> None:
         """Count what comes, so that an endless object does not fill the memory."""
         self._last = time.monotonic()
-        link = event.assoc
-        came = self._came.get(id(link), 0) + len(event.data)
-        self._came[id(link)] = came
-        if came > self._settings.object_mb * _MB and id(link) not in self._aborted:
-            self._aborted.add(id(link))
-            with self._lock:
-                self._received.refused += 1
-            link.abort(block=False)
+        key = id(event.assoc)
+        with self._lock:
+            self._links[key] = event.assoc
+            self._came[key] = self._came.get(key, 0) + len(event.data)
+            going = {one: came for one, came in self._came.items() if one not in self._aborted}
+            if sum(going.values()) <= self._settings.object_mb * _MB:
+                return
+            largest = max(going, key=going.__getitem__)
+            self._aborted.add(largest)
+            self._received.refused += 1
+            link = self._links[largest]
+        link.abort(block=False)
 
     def _forget(self, event: Any) -> None:
-        self._came.pop(id(event.assoc), None)
-        self._aborted.discard(id(event.assoc))
+        key = id(event.assoc)
+        with self._lock:
+            self._came.pop(key, None)
+            self._links.pop(key, None)
+            self._aborted.discard(key)
 
     def _store(self, event: Any) -> int:
         """Write one object; the status that the sender is told."""
-        self._came[id(event.assoc)] = 0
         status = self._status_of(event)
+        with self._lock:
+            self._came[id(event.assoc)] = 0
         if status != _STORED:
             with self._lock:
                 self._received.refused += 1
@@ -239,8 +251,12 @@ class _Server:
 
 
 def _guard(event: Any) -> None:
-    """Hang up on a packet of absurd length: it would be read into memory before anyone asks."""
+    """Shake hands, in the connection's own thread; hang up on packets of absurd length.
+
+    They would be read into memory before anyone asks.
+    """
     link = event.assoc.dul.socket
+    shake_hands(link.socket)
     read = link.recv
 
     def recv(size: int) -> bytearray:
