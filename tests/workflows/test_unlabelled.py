@@ -141,3 +141,14 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match="distillation"):
             RetrainRequest(tmp_path, "RA", **wrong)
+
+
+def test_a_damaged_scan_is_left_out_and_told(tmp_path: Path) -> None:
+    store = toy_store(tmp_path / "store", 2)
+    for seed in range(10, 16):
+        add_unlabelled(store, seed)
+    damaged, *sound = chosen(store)
+    store.image_path(damaged).write_bytes(b"not a scan")
+    plan = find_or_make(store, RetrainRequest(store.folder, author="RA", settings=SETTINGS))
+    assert (plan.unlabelled, plan.unreadable) == (tuple(sound), (damaged,))
+    assert Plan.from_dict(plan.to_dict()).unreadable == (damaged,)

@@ -48,6 +48,8 @@ from napari_covseg.workflows.train_request import TrainRequest, TrainResult
 
 _INHERITED = ("overlap", "weighting")
 """Fields of a card that say how a network is run, and that training does not change."""
+_ROLLED_BACK = "the new model was live already and was rolled back since: it is left so"
+_UNREADABLE = "{}: its scan cannot be read, so it was left out of the cases without labels"
 _CHANGED = "the live model was changed while this one trained; compare them again"
 
 
@@ -111,6 +113,7 @@ class _Retraining:
         self.request = self.plan.request
         self.folder = run_folder(self.store, self.plan.run)
         self.start = load(model_source(self.store, self.plan.start))
+        self.warnings += [_UNREADABLE.format(case) for case in self.plan.unreadable]
 
     def to_end(self) -> Steps[RetrainResult]:
         plan = self.plan
@@ -311,9 +314,12 @@ class _Retraining:
         live = store.live_model()
         now = live.sha256 if live else None
         promoted = now == model.sha256
+        rolled_back = not promoted and self._was_live(model.sha256)
         outcome = f"refused: {decision.reason}"
         if decision.promote and self.request.promote and not promoted:
-            if now == self.plan.live:
+            if rolled_back:
+                self.warnings.append(_ROLLED_BACK)
+            elif now == self.plan.live:
                 store.promote(model.sha256, by=self.request.author, why=decision.reason)
                 promoted = True
             else:
@@ -323,6 +329,14 @@ class _Retraining:
         store.finish_run(run, outcome=outcome, model=model.sha256)
         shutil.rmtree(self.folder, ignore_errors=True)
         return promoted
+
+    def _was_live(self, sha256: str) -> bool:
+        """Whether this retraining, interrupted since, made a model live that it is not any more."""
+        begun = next(one.started for one in self.store.runs() if one.number == self.plan.run)
+        return any(
+            one.model == sha256 and not one.rollback and one.when >= begun
+            for one in self.store.promotions()
+        )
 
 
 def _while_there(store: CaseStore, steps: Steps[T]) -> Steps[T]:

@@ -21,6 +21,7 @@ from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import read_datasets
+from napari_covseg.io.sniff import readable
 from napari_covseg.models.device import choose_device
 from napari_covseg.models.zoo import load
 from napari_covseg.training.schedules import Preset
@@ -33,7 +34,7 @@ from napari_covseg.workflows.retrain_data import (
 )
 from napari_covseg.workflows.retrain_request import LIVE, RetrainRequest
 from napari_covseg.workflows.store_models import model_source
-from napari_covseg.workflows.unlabelled import unlabelled_cases
+from napari_covseg.workflows.unlabelled import unlabelled_cases, unreadable_cases
 
 FOLDER, PLAN, CACHE = "retraining", "plan.json", "cache"
 STORE_DATA, UNLABELLED_DATA = "store", "unlabelled"
@@ -61,6 +62,8 @@ class Plan:
         Cases without labels, on which the new model learns to say what the old one says.
     preset
         Every setting.
+    unreadable
+        Cases that would have been among the ``unlabelled``, but for a damaged scan.
     """
 
     run: int
@@ -72,6 +75,7 @@ class Plan:
     replayed: tuple[str, ...]
     preset: Preset
     unlabelled: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -102,6 +106,7 @@ class Plan:
             "replayed": self.replayed,
             "preset": self.preset.to_dict(),
             "unlabelled": self.unlabelled,
+            "unreadable": self.unreadable,
         }
 
     @classmethod
@@ -124,6 +129,7 @@ class Plan:
             tuple(content["replayed"]),
             Preset.from_dict(content["preset"]),
             tuple(content.get("unlabelled", ())),
+            tuple(content.get("unreadable", ())),
         )
 
 
@@ -178,7 +184,7 @@ def find_or_make(store: CaseStore, request: RetrainRequest) -> Plan:
     UsageError
         If there is an interrupted retraining and nobody said what to do with it, or none to resume.
     InputError
-        If no case was accepted, or a label file is damaged.
+        If no case was accepted, or a label file or the plan to go on with is damaged.
     ModelError
         If the model to start from cannot be read.
     ResourceError
@@ -188,8 +194,7 @@ def find_or_make(store: CaseStore, request: RetrainRequest) -> Plan:
     if request.resume:
         if number is None:
             raise UsageError(f"{store.folder.name}: no interrupted retraining to go on with")
-        content = json.loads((run_folder(store, number) / PLAN).read_text(encoding="utf-8"))
-        plan = Plan.from_dict(content)
+        plan = _read(store, number)
         # The store may have been moved, and perhaps another device is there.
         moved = replace(plan.request, store=store.folder, device=request.device)
         return replace(plan, request=moved)
@@ -200,6 +205,20 @@ def find_or_make(store: CaseStore, request: RetrainRequest) -> Plan:
         )
     give_up(store)
     return _make(store, request)
+
+
+def _read(store: CaseStore, number: int) -> Plan:
+    """The plan of an interrupted retraining."""
+    path = run_folder(store, number) / PLAN
+    with readable(path):
+        content = path.read_bytes()
+    try:
+        return Plan.from_dict(json.loads(content))
+    except (ValueError, KeyError, TypeError, AttributeError, CovsegError):
+        raise InputError(
+            f"{PLAN}: the plan of retraining {number} is damaged, so it cannot go on; give it up "
+            "(--discard) and retrain anew"
+        ) from None
 
 
 def give_up(store: CaseStore) -> None:
@@ -241,7 +260,9 @@ def _make(store: CaseStore, request: RetrainRequest) -> Plan:
     live_sha = live.sha256 if live else None
     run = store.start_run(by=request.author, settings=preset.to_dict())
     others = unlabelled_cases(store, division, request.seed) if request.distillation else ()
-    plan = Plan(run, request, live_sha, start_sha, division, cases, (), preset, others)
+    damaged = unreadable_cases(store, others)
+    others = tuple(case for case in others if case not in damaged)
+    plan = Plan(run, request, live_sha, start_sha, division, cases, (), preset, others, damaged)
     try:
         return _written(store, plan)
     except CovsegError as error:

@@ -7,12 +7,14 @@ are set aside for ever, by a hash of their pseudonym, so that enough are left to
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
 from napari_covseg.cases.held_out import Division, Role, roles_of
 from napari_covseg.cases.records import State
 from napari_covseg.cases.store import CaseStore
+from napari_covseg.domain.errors import InputError
 
 MOST = 20
 """Cases at most: each costs seconds to prepare, and a short training sees no more."""
@@ -44,3 +46,17 @@ def unlabelled_cases(store: CaseStore, division: Division, seed: int) -> tuple[s
     ]
     order = np.random.default_rng(seed).permutation(len(found))
     return tuple(sorted(found[i] for i in order[:MOST]))
+
+
+def unreadable_cases(store: CaseStore, cases: Iterable[str]) -> tuple[str, ...]:
+    """Those of the cases whose scan is gone or damaged: one of many is no reason to end.
+
+    Reads each scan: seconds.
+    """
+    found = []
+    for case in cases:
+        try:
+            store.image(case)
+        except InputError:
+            found.append(case)
+    return tuple(found)
