@@ -5,7 +5,7 @@ import pytest
 from small_stores import corrected, lungs, new_store, predicted
 
 from napari_covseg.cases.records import Kind, State
-from napari_covseg.domain.errors import InputError, UsageError
+from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.editing.consensus import Difference, Rule
@@ -41,6 +41,25 @@ def test_who_stands_side_by_side(store, forked):
     assert [(one.number, one.author) for one in pair] == [(2, "RA"), (3, "CD")]
     store.accept(forked[0].id, reader="B", instead_of=[forked[1].id])
     assert side_by_side(store, "case_0001") is None
+
+
+def test_what_failed_to_be_accepted_is_not_saved_twice(store, forked, monkeypatch):
+    readings = _read(store, *forked)
+    with monkeypatch.context() as broken:
+
+        def full(*_, **__):
+            raise ResourceError("the disk is full")
+
+        broken.setattr(store, "accept", full)
+        with pytest.raises(ResourceError):
+            _join(store, readings, Rule.UNION, accept=True)
+    saved = [one for one in store.history("case_0001") if one.kind is Kind.CONSENSUS]
+    done = _join(store, readings, Rule.UNION, accept=True)
+    assert [done.version.id] == [one.id for one in saved]
+    assert store.case("case_0001").accepted == done.version.id
+    # Joined otherwise it is another version.
+    other = _join(store, readings, Rule.UNION, whole=True)
+    assert other.version.id != done.version.id
 
 
 def test_without_a_fork_nobody_stands_side_by_side(store):

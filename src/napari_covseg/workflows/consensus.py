@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_covseg.cases.records import Kind, LabelVersion, Review
 from napari_covseg.cases.store import CaseStore
@@ -135,18 +138,41 @@ def save_joined(
     if whole:
         reviewed = frozenset(range(len(labels)))
     yield Progress(1, 2, "saving")
-    saved = store.save_version(
-        first.case,
-        labels,
-        author=author,
-        kind=Kind.CONSENSUS,
-        parent=first.id,
-        merged=second.id,
-        reviewed=reviewed,
-        minutes=minutes,
-        comment=comment,
-    )
-    if not accept or saved.branches:
-        return Joined(saved.version, None, saved.branches)
-    review = store.accept(saved.version.id, reader=author, comment=comment)
-    return Joined(saved.version, review, ())
+    version = _saved_before(store, readings, labels, reviewed, author)
+    if version is not None:
+        beside = store.branches(version.id)
+    else:
+        saved = store.save_version(
+            first.case,
+            labels,
+            author=author,
+            kind=Kind.CONSENSUS,
+            parent=first.id,
+            merged=second.id,
+            reviewed=reviewed,
+            minutes=minutes,
+            comment=comment,
+        )
+        version, beside = saved.version, saved.branches
+    if not accept or beside:
+        return Joined(version, None, beside)
+    review = store.accept(version.id, reader=author, comment=comment)
+    return Joined(version, review, ())
+
+
+def _saved_before(
+    store: CaseStore,
+    readings: Readings,
+    labels: NDArray[np.uint8],
+    reviewed: Collection[int],
+    author: str,
+) -> LabelVersion | None:
+    """The same consensus, if it was saved when its acceptance failed: it is not saved again."""
+    for one in reversed(store.history(readings.first.case)):
+        same = (one.kind, one.parent, one.merged, one.author, one.reviewed) == (
+            *(Kind.CONSENSUS, readings.first.id, readings.second.id),
+            *(author.strip(), frozenset(reviewed)),
+        )
+        if same and np.array_equal(store.labels(one.id).labels, labels):
+            return one
+    return None
