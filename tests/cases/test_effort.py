@@ -210,3 +210,17 @@ def test_the_sentence(generations, told):
     sentence = verdict(Effort(cases, (), tuple(generations)))
     assert told in sentence
     assert "few cases" not in sentence
+
+
+def test_a_case_that_another_program_adds_meanwhile_does_no_harm(store, monkeypatch):
+    one_case(store, "case_0001")
+    read = store.histories
+
+    def later():
+        found = read()
+        monkeypatch.setattr(store, "histories", read)
+        one_case(store, "case_0002")
+        return found
+
+    monkeypatch.setattr(store, "histories", later)
+    assert [one.case for one in effort(store).cases] == ["case_0001"]

@@ -37,8 +37,10 @@ def effort_of(store: CaseStore) -> Steps[Effort]:
     kept also if this is cancelled, where the store may be written to.
     """
     yield Progress(0, 1, "reading the case store")
+    # Cases first: a case or version that another program adds meanwhile is in what is read later.
+    cases = [one for one in store.cases() if one.accepted]
     histories, acceptances = store.histories(), store.acceptances()
-    accepted = [one for one in store.cases() if one.accepted and one.name in acceptances]
+    accepted = [one for one in cases if one.name in acceptances]
     accepted.sort(key=lambda one: (acceptances[one.name].created, one.name))
     known = Histograms(store.folder)
     found: list[CaseEffort] = []
