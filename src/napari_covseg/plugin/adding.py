@@ -17,7 +17,7 @@ from napari_covseg.plugin.case_work import Held
 from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.layers import volume_of
 from napari_covseg.plugin.session import session_of
-from napari_covseg.workflows.dataset_add import Added, AddRequest, add_cases
+from napari_covseg.workflows.dataset_add import Added, AddRequest, add_cases, has_drawn
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -90,6 +90,8 @@ def shown_in(viewer: Viewer, ct: Image) -> Shown:
 def add_shown_steps(folder: Path, shown: Shown, author: str) -> Steps[Added]:
     """Add a CT that is in the viewer, with its labels.
 
+    Of a CT that is in the store already the labels are taken if nobody has drawn any for it.
+
     Raises
     ------
     InputError
@@ -100,15 +102,20 @@ def add_shown_steps(folder: Path, shown: Shown, author: str) -> Steps[Added]:
     yield Progress(0, 2, "adding the CT")
     store = CaseStore.open(folder)
     name = shown.volume.case or "CT"
+    there = False
     try:
         record = store.add_case(shown.volume, author=author, patient=_patient(shown))
     except DuplicateCase as known:
-        record = store.case(known.case)
-        return Added(name, record.name, record.patient, record.state, already_there=True)
+        record, there = store.case(known.case), True
     yield Progress(1, 2, "adding its labels")
     held = shown.held
     labels = held.labels().labels if held is not None else None
-    if held is not None and labels is not None and labels.any():
+    warnings: tuple[str, ...] = ()
+    if held is None or labels is None or not labels.any():
+        pass
+    elif has_drawn(store, record) or (shown.model and record.versions):
+        warnings = ("it has labels already: those shown were left out",)
+    else:
         store.save_version(
             record.name,
             labels,
@@ -119,7 +126,7 @@ def add_shown_steps(folder: Path, shown: Shown, author: str) -> Steps[Added]:
             minutes=held.seconds / 60,
         )
     record = store.case(record.name)
-    return Added(name, record.name, record.patient, record.state)
+    return Added(name, record.name, record.patient, record.state, there, warnings)
 
 
 def told(added: Sequence[Added]) -> str:
