@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if workers:
         for name in _THREADS:
             os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // workers)))
-    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" and "DISPLAY" in os.environ:
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
         _open_screen(config)
 
 
@@ -111,9 +112,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _open_screen(config: pytest.Config) -> None:
-    """Give this process an X server of its own, where there is Xvfb."""
+    """Give this process an X server of its own, where one is used and there is Xvfb."""
     found = shutil.which("Xvfb")
-    if found is None:
+    on_x11 = "DISPLAY" in os.environ and "QT_QPA_PLATFORM" not in os.environ
+    if found is None or not on_x11 or not sys.platform.startswith("linux"):
         return
     told, tell = os.pipe()
     command = [found, "-displayfd", str(tell), "-screen", "0", "1400x900x24", "-nolisten", "tcp"]
@@ -122,4 +124,4 @@ def _open_screen(config: pytest.Config) -> None:
     with os.fdopen(told) as lines:
         number = lines.readline().strip()
     if number:
-        os.environ["DISPLAY"] = f":{number}"
+        os.environ |= {"DISPLAY": f":{number}", "QT_QPA_PLATFORM": "xcb"}

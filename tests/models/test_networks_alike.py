@@ -1,7 +1,9 @@
 """What holds for each of the networks from the papers, at small widths."""
 
 import copy
+import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,12 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
     ("infnet2d_multi", {"channels": [3, 5, 7], "width": 5, "encoder_width": 4}),
     ("infnet2d_multi", {"channels": [3, 5], "width": 5, "encoder_width": 4, "frozen": True}),
 ]
+# One network after the other, each through all tests: `_trained_once` keeps the last one.
 each = pytest.mark.parametrize(
-    ("name", "arguments"), SMALL, ids=[f"{name}-{i}" for i, (name, _) in enumerate(SMALL)]
+    ("name", "arguments"),
+    SMALL,
+    ids=[f"{name}-{i}" for i, (name, _) in enumerate(SMALL)],
+    scope="module",
 )
 
 
@@ -51,7 +57,12 @@ def _outputs(given: Any) -> Iterator[Tensor]:
 
 def _trained(name: str, arguments: dict[str, Any]) -> nn.Module:
     """In evaluation mode, with batch statistics that are not 0 and 1."""
-    network = _network(name, arguments)
+    return copy.deepcopy(_trained_once(name, json.dumps(arguments)))
+
+
+@lru_cache(maxsize=1)
+def _trained_once(name: str, arguments: str) -> nn.Module:
+    network = _network(name, json.loads(arguments))
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
