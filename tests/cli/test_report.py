@@ -1,13 +1,18 @@
+import argparse
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from block_lungs import as_map, as_volume
 from report_cases import sick_blocks
 
+from napari_covseg.cli.lobes import add_lobes, lobes_from
 from napari_covseg.cli.main import main
 from napari_covseg.cli.report import FORMATS
+from napari_covseg.domain.lobes import Lobe
 from napari_covseg.io import write_labels, write_volume
+from napari_covseg.workflows.lobe_choice import LobeChoice
 from napari_covseg.workflows.report_request import ReportRequest
 
 
@@ -105,3 +110,30 @@ def test_a_text_file_that_is_not_there(cases, capsys):
 
 def test_all_formats_are_the_default():
     assert ReportRequest().formats == FORMATS
+
+
+def test_lungmask_without_its_weights_is_said_before_anything_is_read(cases, tmp_path, capsys):
+    pytest.importorskip("lungmask")
+    scans, labels, out = cases
+    options = ("--lobes", "lungmask", "--lobe-weights", str(tmp_path))
+    assert main(command(scans, labels, out, *options)) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "unet_ltrclobes-3a07043d.pth" in line
+    assert not out.exists()
+
+
+def test_a_lobe_map_is_of_one_case(cases, capsys):
+    scans, labels, out = cases
+    assert main(command(scans, labels, out, "--lobes", "lobes.nii.gz")) == 2
+    assert "--lobes is of one case, but there are 2 inputs" in capsys.readouterr().err
+
+
+def test_lobes_are_a_file_a_network_or_approximated():
+    def chosen(*options):
+        parser = argparse.ArgumentParser()
+        add_lobes(parser, "the")
+        return lobes_from(parser.parse_args(options))
+
+    assert chosen() == chosen("--lobes", "approximate") == LobeChoice()
+    found = chosen("--lobes", "./lungmask", "--lobe-map", "LUL=1,LLL=2")
+    assert found == LobeChoice(Path("lungmask"), {1: Lobe.LEFT_UPPER, 2: Lobe.LEFT_LOWER})

@@ -11,11 +11,14 @@ from report_cases import sick_blocks
 
 from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.labels import Label
-from napari_covseg.domain.progress import run_to_end
+from napari_covseg.domain.lobes import Lobe, LobeMap
+from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.io import read_volume, write_labels, write_volume
 from napari_covseg.io.dicom_patient import dicom_identity
 from napari_covseg.quantify.volumes import measure
+from napari_covseg.workflows import lobes as lobe_workflow
 from napari_covseg.workflows import segment as segmenting
+from napari_covseg.workflows.lobe_choice import LobeChoice
 from napari_covseg.workflows.origin import voxels_hash
 from napari_covseg.workflows.quantify import CSV_COLUMNS
 from napari_covseg.workflows.report import labels_hash, report_file
@@ -84,6 +87,33 @@ def test_html_and_pdf_are_written_whole(case):
     assert (out / "scan_report.pdf").read_bytes().startswith(b"%PDF")
     assert (out / "scan_report.html").read_text(encoding="utf-8").endswith("</html>\n")
     assert sorted(path.name for path in out.iterdir()) == ["scan_report.html", "scan_report.pdf"]
+
+
+def test_lobes_by_a_network_are_named_with_it(case, monkeypatch):
+    ct, folder, out = case
+    labels = sick_blocks()
+    left = labels[..., 50:] > 0
+
+    def network_lobes(volume, choice, device="auto"):
+        yield Progress(0, 1, "finding lobes")
+        lobes = np.where(labels > 0, np.uint8(Lobe.RIGHT_LOWER), np.uint8(0))
+        lobes[..., 50:][left] = Lobe.LEFT_UPPER
+        return LobeMap(lobes, volume.geometry, source="lungmask-LTRCLobes (weights 3a07043d)")
+
+    monkeypatch.setattr(lobe_workflow, "network_lobes", network_lobes)
+    choice = LobeChoice(network=True)
+    done = report(ct, out, labels=folder, lobes=choice, formats=("html", "json"))
+    found = json.loads((out / "scan_report.json").read_text(encoding="utf-8"))
+    assert found["measurements"]["lobes_from"] == "map"
+    assert found["measurements"]["lobes_source"] == "lungmask-LTRCLobes (weights 3a07043d)"
+    assert found["measurements"]["lobes"]["left_upper"]["lesions"]["ml"] == pytest.approx(6.0)
+    told = "from a lobe map, lungmask-LTRCLobes (weights 3a07043d)"
+    assert done.content.provenance.lobes == found["provenance"]["lobes"] == told
+    page = (out / "scan_report.html").read_text(encoding="utf-8")
+    assert "those of the lobe map (lungmask-LTRCLobes (weights 3a07043d))" in page
+    approximate = report(ct, out, labels=folder).content
+    assert approximate.provenance.lobes == "approximated by planes"
+    assert approximate.result.lobes_source == ""
 
 
 def test_labels_that_were_changed_are_corrected_ones(case):
