@@ -12,13 +12,14 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import Label
 from napari_covseg.io import write_labels
 from napari_covseg.plugin import findings as findings_module
-from napari_covseg.plugin.findings import Findings, read_findings, write_findings
+from napari_covseg.plugin.findings import Findings, Written, read_findings, write_findings
 from napari_covseg.plugin.layers import ct_layer, label_layers
 from napari_covseg.plugin.napari_versions import camera_of, canvas_position, canvas_widget
 from napari_covseg.plugin.panes import Panes
@@ -254,18 +255,63 @@ def test_closing_the_dock_unlinks(reading, qtbot):
     qtbot.waitUntil(docked.isVisible)
 
 
-def test_the_wheel_over_a_side_view_turns_its_slices(reading, qtbot):
-    from qtpy.QtGui import QWheelEvent
+def wheel(notches, at=(50, 50), modifier=Qt.KeyboardModifier.NoModifier):
+    return QWheelEvent(
+        QPointF(*at), QPointF(*at), QPoint(), QPoint(0, 120 * notches), Qt.MouseButton.NoButton,
+        modifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
 
+
+def test_a_side_view_zooms_about_the_mouse_and_is_moved(reading, qtbot):
+    reading.viewer.window._qt_window.show()
+    reading.set_linked(True)
+    coronal, _ = panes(reading.viewer)
+    reading.go_to((20, 40, 60))
+    qtbot.waitUntil(lambda: coronal.picture is not None and coronal.width() > 150)
+    before = coronal.position((20, 40, 60))
+    apart = coronal.position((20, 40, 70)).x() - before.x()
+    control = Qt.KeyboardModifier.ControlModifier
+    coronal.wheelEvent(wheel(5, (before.x(), before.y()), control))
+    assert coronal.zoom == pytest.approx(1.15**5)
+    assert reading.voxel == (20, 40, 60)
+    at = coronal.position((20, 40, 60))
+    assert coronal.position((20, 40, 70)).x() - at.x() == pytest.approx(apart * 1.15**5)
+    # A click still finds the voxel that is drawn there.
+    target = coronal.position((21, 40, 55))
+    QTest.mouseClick(coronal, Qt.MouseButton.LeftButton, pos=target.toPoint())
+    assert reading.voxel == (21, 40, 55)
+    start = coronal.position((21, 40, 55)).toPoint()
+    QTest.mousePress(coronal, Qt.MouseButton.MiddleButton, pos=start)
+    coronal._drag_to(QPointF(start) + QPointF(-12, 0))
+    QTest.mouseRelease(coronal, Qt.MouseButton.MiddleButton, pos=start)
+    assert coronal.position((21, 40, 55)).x() < start.x() - 6
+    assert reading.voxel == (21, 40, 55)
+    coronal.wheelEvent(wheel(-9, (50, 50), control))
+    assert coronal.zoom == 1
+    assert coronal.position((20, 40, 60)).x() == pytest.approx(before.x())
+
+
+def test_a_side_view_that_is_zoomed_follows_the_crosshair(reading, qtbot):
+    reading.viewer.window._qt_window.show()
+    reading.set_linked(True)
+    coronal, _ = panes(reading.viewer)
+    reading.go_to((20, 40, 60))
+    qtbot.waitUntil(lambda: coronal.picture is not None and coronal.width() > 150)
+    coronal.zoom_by(6, coronal.position((20, 40, 60)))
+    seen = coronal.position((20, 40, 62))
+    reading.go_to((20, 40, 62))
+    qtbot.wait(100)
+    assert coronal.position((20, 40, 62)) == seen
+    reading.go_to((35, 40, 15))
+    qtbot.waitUntil(lambda: coronal.rect().contains(coronal.position((35, 40, 15)).toPoint()))
+
+
+def test_the_wheel_over_a_side_view_turns_its_slices(reading, qtbot):
     reading.set_linked(True)
     coronal, _ = panes(reading.viewer)
     qtbot.waitUntil(lambda: coronal.picture is not None)
     reading.go_to((20, 40, 60))
-    wheel = QWheelEvent(
-        QPointF(50, 50), QPointF(50, 50), QPoint(), QPoint(0, 240), Qt.MouseButton.NoButton,
-        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
-    )  # fmt: skip
-    coronal.wheelEvent(wheel)
+    coronal.wheelEvent(wheel(2))
     assert reading.voxel == (20, 38, 60)
 
 
@@ -396,11 +442,14 @@ def test_findings_survive_a_file_and_a_damaged_one_is_none(tmp_path):
         tmp_path / "a_labels.nii.gz",
         (Ruler((1, 2.5, 3), (4, 5, 6)),),
         {"ct_score_25": {"left_lower": 3}},
+        Written("Ground glass.", "Typical.", 5),
     )
     write_findings(path, found)
     again = read_findings(path)
-    assert (again.labels, again.rulers, again.reader) == (found.labels, found.rulers, found.reader)
-    assert again.text == "labels (a_labels.nii.gz), 1 distance, your scores"
+    assert replace(again, kept=None) == found
+    assert again.text == (
+        "labels (a_labels.nii.gz), 1 distance, your scores, your text for the report"
+    )
     write_findings(path, Findings())
     assert not path.exists()
     path.write_text('{"version": 1, "rulers": 3}')

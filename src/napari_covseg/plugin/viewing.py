@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 OVERLAY_KEY = "H"
 PLANE_KEYS = {"Axial": "F5", "Coronal": "F6", "Sagittal": "F7"}
-_ZOOM_PER_NOTCH = 1.15
+ZOOM_PER_NOTCH = 1.15
 
 _attached: WeakKeyDictionary[Any, Viewing] = WeakKeyDictionary()
 
@@ -223,7 +223,7 @@ class Viewing:
         notches = float(event.delta[1])
         event.handled = True
         if "Control" in event.modifiers:
-            self._zoom(event, _ZOOM_PER_NOTCH**notches)
+            self._zoom(event, ZOOM_PER_NOTCH**notches)
             return
         self._scrolled += notches
         steps = int(self._scrolled)
