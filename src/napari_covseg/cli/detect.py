@@ -1,14 +1,12 @@
-"""``covseg detect`` finds lesions with a trained detector; ``covseg train-detector`` trains one."""
+"""``covseg detect``: lesions of CTs by a trained detector."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.jobs import CaseNames, Job, jobs_of
-from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import (
     aligned,
     complain,
@@ -18,26 +16,16 @@ from napari_covseg.cli.output import (
     print_json,
     progress_bars,
 )
-from napari_covseg.cli.reading import add_window, label_map_of, window_of
-from napari_covseg.cli.training_options import DATA, SPLITS, add_reading, add_splits
+from napari_covseg.cli.reading import add_window, window_of
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.workflows.detect_settings import DetectSettings
 
 if TYPE_CHECKING:
-    from napari_covseg.training.splits import Fold
     from napari_covseg.workflows.detect import DetectFileResult
-    from napari_covseg.workflows.detect_train import DetectTrainResult
-
-FOLD = "1/5"
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the verbs."""
-    _add_detect(subparsers)
-    _add_train(subparsers)
-
-
-def _add_detect(subparsers: Any) -> None:
+    """Add the verb."""
     parser = subparsers.add_parser(
         "detect",
         help="find lesions with a trained detector; write boxes, scores and masks",
@@ -55,7 +43,7 @@ def _add_detect(subparsers: Any) -> None:
         "--model",
         required=True,
         metavar="DIR",
-        help="folder of a detector (covseg train-detector); none ships with the package",
+        help="folder of a detector (covseg detect-train); none ships with the package",
     )
     metavars = {"device": "auto|cpu|cuda[:N]|mps", "score": "S"}
     for one in fields(DetectSettings):
@@ -70,10 +58,10 @@ def _add_detect(subparsers: Any) -> None:
     parser.add_argument("--series", metavar="UID", help="the DICOM series to take")
     add_window(parser)
     parser.add_argument("--json", action="store_true", help="print the results as JSON only")
-    parser.set_defaults(func=run_detect)
+    parser.set_defaults(func=run)
 
 
-def run_detect(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Find lesions in every input; the exit code is the worst of them."""
     settings = DetectSettings(args.model, args.device, args.score)
     window_of(args)  # Complains before anything is read.
@@ -143,160 +131,3 @@ def _print_lesions(job: Job, done: DetectFileResult) -> None:
     for warning in done.result.warnings:
         print(f"warning: {warning}")
     print(flush=True)
-
-
-def _add_train(subparsers: Any) -> None:
-    from napari_covseg.training.detect_settings import PRESETS, help_of
-
-    parser = subparsers.add_parser(
-        "train-detector",
-        help="train a lesion detector (Mask R-CNN) on nnU-Net datasets",
-        description="Train Mask R-CNN to find GGO and consolidation in axial slices; write the "
-        "detector, its logs and a state to resume from.",
-        epilog="settings (--set FIELD=VALUE), with their values in the presets:\n"
-        + help_of(PRESETS),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("data", metavar="DATA", help=DATA)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the detector")
-    parser.add_argument("--name", default="", help="the detector's name (default: that of DIR)")
-    parser.add_argument(
-        "--preset",
-        default="scratch",
-        metavar="NAME",
-        help=f"{' or '.join(PRESETS)} (default scratch); the second needs --weights",
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="local file (.safetensors or .pth) with weights of the ResNet (ImageNet's) or of a "
-        "whole detector, to start from",
-    )
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a setting of the preset, such as batch=2 or heads_only=true; repeatable",
-    )
-    parser.add_argument("--minutes", type=float, metavar="M", help="train for so long at most")
-    parser.add_argument("--seed", type=int, metavar="N", help="of every random choice (default 0)")
-    _add_split(parser)
-    add_splits(parser)
-    add_reading(parser)
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="auto|cpu|cuda[:N]|mps",
-        help="where to train; auto: CUDA, Apple graphics or the CPU (default auto)",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the training that DIR holds, if any"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
-    parser.set_defaults(func=run_train)
-
-
-def _add_split(parser: argparse.ArgumentParser) -> None:
-    split = parser.add_mutually_exclusive_group()
-    split.add_argument(
-        "--validation-patients",
-        metavar="A,B",
-        help="patients that only measure how good the detector is, and do not train it",
-    )
-    split.add_argument(
-        "--fold",
-        metavar="K/N",
-        help="divide the patients into N parts: part K measures, the others train "
-        f"(default {FOLD})",
-    )
-    split.add_argument(
-        "--all-patients", action="store_true", help="train on everybody; nothing is measured"
-    )
-
-
-def run_train(args: argparse.Namespace) -> int:
-    """Train a detector."""
-    from napari_covseg.training.detect_settings import find_preset
-
-    settings = list(args.settings)
-    settings += [f"minutes={args.minutes}"] if args.minutes is not None else []
-    settings += [f"seed={args.seed}"] if args.seed is not None else []
-    preset = find_preset(args.preset).with_settings(settings)
-    window = window_of(args)
-
-    from napari_covseg.workflows.detect_train import DetectTrainRequest, train_detector
-
-    split = _split(args)
-    request = DetectTrainRequest(
-        data=Path(args.data),
-        output=Path(args.output),
-        preset=preset,
-        weights=Path(args.weights) if args.weights else None,
-        train=split.train,
-        validation=split.validation,
-        name=args.name,
-        device=args.device,
-        patients=Path(args.patients) if args.patients else None,
-        cache=Path(args.cache) if args.cache else None,
-        resume=args.resume,
-        label_map=label_map_of(args.label_map),
-        window=window,
-    )
-    result = run_stoppable(train_detector(request), "cancelled: go on with --resume")
-    if args.json:
-        print_json(result.to_dict())
-    else:
-        _print_training(result)
-    return 0
-
-
-def _split(args: argparse.Namespace) -> Fold:
-    from napari_covseg.cli.train import read_fold
-    from napari_covseg.io.nnunet import read_datasets
-    from napari_covseg.training.splits import Fold
-    from napari_covseg.training.state import make_folder
-    from napari_covseg.workflows.split import split_by_fold, split_by_patients
-
-    fold = read_fold(args.fold or FOLD)
-    if args.all_patients:
-        return Fold((), ())
-    patients = Path(args.patients) if args.patients else None
-    datasets = read_datasets(
-        Path(args.data), patients=patients, label_map=label_map_of(args.label_map)
-    )
-    if args.validation_patients:
-        names = [name.strip() for name in args.validation_patients.split(",") if name.strip()]
-        return split_by_patients(datasets, names)
-    output = Path(args.output)
-    make_folder(output)
-    file = Path(args.splits) if args.splits else output / SPLITS
-    return split_by_fold(datasets, *fold, file)
-
-
-def _print_training(result: DetectTrainResult) -> None:
-    loop = result.loop
-    last = loop.rows[-1]
-    cases = f"{result.training_cases} cases"
-    print(f"{result.model}: {cases}, {last['epoch']} epochs ({loop.stopped})")
-    print(f"loss {last['loss']:.4f}, {loop.seconds / 60:.1f} min")
-    for kind, figures in result.figures.items():
-        print(f"average precision of {kind}, {figures['patients']} patients:")
-        for name in ("ggo", "consolidation", "mean"):
-            one = figures[name]
-            parts = [f"{_TITLES[key]} {_shown(one[key])}" for key in _TITLES]
-            print(f"  {name}: {', '.join(parts)}, {one['lesions']} lesions")
-    for warning in result.warnings:
-        print(f"warning: {warning}")
-
-
-_TITLES = {"ap50": "0.5:", "ap75": "0.75:", "ap": "0.5:0.95:"}
-
-
-def _shown(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return "none to find"
-    text = f"{figure['value']:.3f}"
-    interval = figure["interval95"]
-    return text if interval is None else f"{text} ({interval[0]:.3f} to {interval[1]:.3f})"

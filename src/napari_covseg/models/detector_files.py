@@ -52,7 +52,7 @@ def read_detector(name_or_folder: str | Path) -> Detector:
         If there is none, it is a model of another kind, or its files are missing or damaged.
     """
     path = find_card(name_or_folder)
-    card, weights = read_card(path, DETECTOR, "a lesion detector (covseg train-detector)")
+    card, weights = read_card(path, DETECTOR, "a lesion detector (covseg detect-train)")
     if card["classes"] != detector_classes():
         raise ModelError(f"{path.name}: classes {card['classes']}, expected {detector_classes()}")
     try:

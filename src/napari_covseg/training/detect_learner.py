@@ -37,6 +37,8 @@ from napari_covseg.training.sampling import SliceBatches
 _MOSTLY = 0.95
 """A picture with more of its area unknown teaches nothing and is left out of its batch."""
 
+Measured = tuple[DetectionScores, DetectionScores, list[str]]
+"""By masks, by boxes, and the patient of each slice."""
 Publish = Callable[[LesionRCNN, Mapping[str, Any], bool], None]
 
 
@@ -84,6 +86,8 @@ class DetectorLearning:
     ) -> None:
         self._preset, self._device, self._measured = preset, device, measured
         self._publish = publish
+        self.measured: Measured | None = None
+        """The last measurement of this process."""
         self.network = network.to(device.name)
         learn = [p for p in network.parameters() if p.requires_grad]
         kind = torch.optim.AdamW if preset.optimiser == "adamw" else torch.optim.Adam
@@ -131,9 +135,10 @@ class DetectorLearning:
         """See `Learning`."""
         if not self._measured:
             return {}
-        masks, boxes, _ = yield from measure_detector(
+        self.measured = yield from measure_detector(
             self.network, self._measured, self._device, self._preset.least_pixels
         )
+        masks, boxes, _ = self.measured
         of_masks, of_boxes = masks.result(), mean_precision(boxes.result())
         all_masks = mean_precision(of_masks)
         row = {"score": all_masks.ap, **_columns("mask", all_masks), **_columns("box", of_boxes)}
@@ -169,7 +174,7 @@ class DetectorLearning:
 
 def measure_detector(
     network: LesionRCNN, cases: Sequence[TrainingCase], device: Device, least_pixels: int
-) -> Steps[tuple[DetectionScores, DetectionScores, list[str]]]:
+) -> Steps[Measured]:
     """Detect in every slice of which enough is known: by masks, by boxes, each slice's patient.
 
     Clean slices count too: what is found there is wrong. On the recipe's grid.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_covseg.inference.detect import Box, Detection, Lesion
 
 NO_MODEL = (
-    "no detector is given: none ships with the package; train one (covseg train-detector) and name "
+    "no detector is given: none ships with the package; train one (covseg detect-train) and name "
     "its folder"
 )
 

@@ -155,8 +155,8 @@ def train_detector(request: DetectTrainRequest) -> Steps[DetectTrainResult]:
     loop = yield from run_loop(plan, learning, state)
     figures: dict[str, Any] = {}
     if measured:
-        masks, boxes, patients = yield from measure_detector(
-            learning.network, measured, device, preset.least_pixels
+        masks, boxes, patients = learning.measured or (
+            yield from measure_detector(learning.network, measured, device, preset.least_pixels)
         )
         figures = {
             "masks": figures_of(masks, patients, preset.seed),
