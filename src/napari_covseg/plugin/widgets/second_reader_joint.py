@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,14 +36,17 @@ if TYPE_CHECKING:
     from napari_covseg.workflows.consensus import Joined, Readings
 
 _MOST_MINUTES = 60.0
+_AT_FIRST = Rule.UNION
 _SHOWN = ("lung", "infection", "ggo", "consolidation")
 
 
+@dataclass(frozen=True, eq=False)
 class Both:
-    """Two versions that were read, and the lung under their lesions."""
+    """Two versions that were read, the lung under their lesions, and both joined as at first."""
 
-    def __init__(self, readings: Readings, under: NDArray[np.uint8]) -> None:
-        self.readings, self.under = readings, under
+    readings: Readings
+    under: NDArray[np.uint8]
+    joined: NDArray[np.uint8]
 
 
 def both_steps(folder: Path, first: LabelVersion, second: LabelVersion) -> Steps[Both]:
@@ -60,7 +64,8 @@ def both_steps(folder: Path, first: LabelVersion, second: LabelVersion) -> Steps
     yield Progress(2, 3, "drawing")
     under, _ = split(readings.first_labels)
     other, _ = split(readings.second_labels)
-    return Both(readings, np.where(under == 0, other, under))
+    joined = join(readings.comparison, _AT_FIRST)
+    return Both(readings, np.where(under == 0, other, under), joined)
 
 
 class JointReview:
@@ -71,7 +76,7 @@ class JointReview:
         self.page = page
         self.both: Both | None = None
         self.layers: Readers | None = None
-        self.rule = Rule.UNION
+        self.rule = _AT_FIRST
         self.choices: dict[int, Rule] = {}
         self._since = 0.0
         page.table.chosen.connect(self.go_to)
@@ -88,7 +93,7 @@ class JointReview:
     def take(self, both: Both, ct: Image) -> None:
         """Show two versions over the CT of their case; at first their union."""
         self.leave()
-        self.both, self.rule, self.choices = both, Rule.UNION, {}
+        self.both, self.rule, self.choices = both, _AT_FIRST, {}
         self._since = time.monotonic()
         readings, page = both.readings, self.page
         names = readers_of(readings.first, readings.second)
@@ -104,9 +109,8 @@ class JointReview:
         self._show_figures(readings)
         self._show_regions(names)
         self._show_alone(readings, names)
-        labels = join(readings.comparison, self.rule)
         drawn = (readings.first_labels.labels, readings.second_labels.labels)
-        self.layers = Readers(self.viewing.viewer, ct, names, drawn, both.under, labels)
+        self.layers = Readers(self.viewing.viewer, ct, names, drawn, both.under, both.joined)
         if self.regions:
             page.table.go_to(0)
             self.go_to(0)
