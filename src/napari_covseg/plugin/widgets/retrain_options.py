@@ -41,6 +41,7 @@ class RetrainOptions(Folded):
         self.minutes = _number(0, 0, 600, 1, "min", digits=1, least="as suits the device")
         self.replay = _Folder()
         self.replay_share = _whole(50, 5, 95, 5, "%")
+        self.distillation = _number(1, 0, 100, 0.5, "", digits=1, least="not used")
         self.share = _whole(0, 0, 100, 25, "%", least="as validation says")
         self.dice_margin = _number(0.05, 0, 1, 0.01, "", digits=3)
         self.volume_percent = _number(10, 0, 100, 1, "%", digits=1)
@@ -57,7 +58,7 @@ class RetrainOptions(Folded):
             *(one.currentIndexChanged for one in (self.start, self.device)),
             *(one.valueChanged for one in (self.minutes, self.replay_share, self.share)),
             *(one.valueChanged for one in (self.dice_margin, self.volume_percent)),
-            *(one.valueChanged for one in (self.volume_ml, self.seed)),
+            *(one.valueChanged for one in (self.volume_ml, self.seed, self.distillation)),
             *(self.replay.changed, self.settings.textChanged, self.promote.toggled),
         ):
             signal.connect(self._on_changed)
@@ -73,6 +74,12 @@ class RetrainOptions(Folded):
             ("Time", self.minutes, "For each training, at most"),
             ("Replay", self.replay, replay),
             ("Replayed", self.replay_share, "How often batches come from the data to replay"),
+            (
+                "Unlabelled",
+                self.distillation,
+                "How much cases without labels count, on which the new model learns to say what "
+                "the old one says, so that it does not forget",
+            ),
             (
                 "New weights",
                 self.share,
@@ -132,6 +139,7 @@ class RetrainOptions(Folded):
                 self.dice_margin.value(), self.volume_percent.value(), self.volume_ml.value()
             ),
             promote=self.promote.isChecked(),
+            distillation=self.distillation.value(),
         )
 
     def _on_changed(self) -> None:
