@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.editing.draft import fingerprint
 from napari_covseg.plugin.layers import LayerTuple, Placement, label_layers, placement_of
@@ -82,11 +81,16 @@ def write_findings(path: Path, findings: Findings) -> None:
     """
     from napari_covseg.io.atomic import write_json
 
-    if findings.empty:
-        with suppress(FileNotFoundError):
-            path.unlink()
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if findings.empty:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"{path.parent.name}: the folder of findings cannot be written to ({error.strerror}); "
+            "what was found in this CT is not kept"
+        ) from None
     content = {
         "version": _VERSION,
         "labels": None if findings.labels is None else str(findings.labels),
