@@ -65,7 +65,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--with-identifiers",
         action="store_true",
-        help="put the patient's name, ID, birth date and the study date into the report (DICOM)",
+        help="put the patient's name, ID, birth date and the study date into the report (DICOM); "
+        "--json prints them too",
     )
     add_lobes(parser, "the")
     parser.add_argument(

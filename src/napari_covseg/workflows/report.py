@@ -181,7 +181,7 @@ def _segmented(
 def _read_labels(
     path: Path, volume: CTVolume, given: Path, request: ReportRequest
 ) -> Steps[tuple[LabelMap, Origin]]:
-    from napari_covseg.io import read_labels
+    from napari_covseg.io import ScanGrid, read_labels
     from napari_covseg.workflows.evaluate import label_files
 
     file = given
@@ -195,7 +195,8 @@ def _read_labels(
             )
         file = found[0]
     yield Progress(0, 1, f"reading {file.name}")
-    labels = read_labels(file, label_map=request.label_map)
+    onto = ScanGrid(volume.geometry, path, request.series)
+    labels = read_labels(file, label_map=request.label_map, onto=onto)
     return labels, origin_of(file, labels.case, labels)
 
 
