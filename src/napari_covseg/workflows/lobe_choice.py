@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_covseg.domain.lobes import Lobe
+if TYPE_CHECKING:
+    from napari_covseg.domain.lobes import Lobe
 
 APPROXIMATE, LUNGMASK = "approximate", "lungmask"
 
