@@ -7,7 +7,7 @@ from raw_datasets import lung_block, write_about, write_case, write_foreign, wri
 
 from napari_covseg.cli.main import main
 from napari_covseg.domain.errors import CovsegError
-from napari_covseg.workflows import crossval as workflow
+from napari_covseg.workflows import fold_runs as workflow
 
 SETTINGS = (
     *("network=unet2d", 'network_arguments={"channels":[4,8]}', "pretrained=false"),

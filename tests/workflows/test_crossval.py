@@ -19,7 +19,7 @@ from napari_covseg.domain.errors import (
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.models.zoo import load
 from napari_covseg.training.schedules import PRESETS
-from napari_covseg.workflows import crossval as module
+from napari_covseg.workflows import fold_runs as module
 from napari_covseg.workflows.crossval import CrossvalResult, crossval
 from napari_covseg.workflows.crossval_request import CrossvalRequest
 

@@ -19,7 +19,7 @@ from napari_covseg.domain.errors import Cancelled
 
 VERBS = (
     *("segment", "report", "change", "export", "evaluate", "compare"),
-    *("pretrain", "train", "crossval"),
+    *("pretrain", "train", "crossval", "sweep"),
     *("dataset", "retrain", "models", "receive", "info", "demo"),
 )
 

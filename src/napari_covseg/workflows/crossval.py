@@ -8,30 +8,34 @@ one stopped: finished folds are kept, an interrupted training resumes from its s
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from napari_covseg.domain.errors import CovsegError, InputError, UsageError
+from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import RawDataset, read_datasets
 from napari_covseg.reports.crossval_content import CrossvalContent
-from napari_covseg.training.cache import content_key
+from napari_covseg.training.schedules import Preset
 from napari_covseg.training.splits import Fold, draw_folds, read_or_draw
 from napari_covseg.training.state import check_same
-from napari_covseg.workflows.crossval_fold import FoldScores, read_scores, run_fold
 from napari_covseg.workflows.crossval_report import ReportFiles, make_content, write_report
 from napari_covseg.workflows.crossval_request import CrossvalRequest, FoldRequest
-from napari_covseg.workflows.crossval_spread import UNITS, run_spread
+from napari_covseg.workflows.crossval_spread import UNITS
+from napari_covseg.workflows.fold_runs import (
+    CONFIGURATION,
+    case_keys,
+    named_devices,
+    read_configuration,
+    run_folds,
+)
 from napari_covseg.workflows.segment import make_folder
 from napari_covseg.workflows.split import SPLIT_SEED
 from napari_covseg.workflows.train import CACHE
 from napari_covseg.workflows.train_request import TrainRequest, plain_labels
 
-SPLITS, CONFIGURATION = "splits.json", "configuration.json"
+SPLITS = "splits.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +73,13 @@ def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
     datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     patients = {case.name: case.patient for dataset in datasets for case in dataset.cases}
     draw_folds(patients, request.folds, SPLIT_SEED)  # Complains before anything is written.
-    devices = _devices(request.devices)
+    devices = named_devices(request.devices)
     make_folder(request.output)
     configuration = yield from _configuration(request, datasets)
-    saved = _read_configuration(request.output)
+    saved = read_configuration(request.output)
     if saved is not None:
+        # A setting that an earlier version did not have yet was what is now its default.
+        saved["settings"] = {**Preset().to_dict(), **saved.get("settings", {})}
         # Another label map changes the key of every case: told alone, it is told clearly.
         for later in (("cases", "split"), ("split",)):
             nothing = dict.fromkeys(later)
@@ -89,7 +95,7 @@ def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
         write_json(request.output / CONFIGURATION, configuration)
     else:
         check_same(saved, configuration)
-    scores, errors = yield from _run_folds(_fold_requests(request, folds), devices)
+    scores, errors = yield from run_folds(_fold_requests(request, folds), devices)
     if not scores:
         raise _worst(errors)
     yield Progress(request.folds * UNITS, request.folds * UNITS, "writing the report")
@@ -102,11 +108,7 @@ def _configuration(
     request: CrossvalRequest, datasets: Sequence[RawDataset]
 ) -> Steps[dict[str, Any]]:
     """What must be the same when a cross-validation goes on; hashes the data's files."""
-    jobs = [(case, dataset.label_map) for dataset in datasets for case in dataset.cases]
-    cases = {}
-    for done, (case, label_map) in enumerate(jobs):
-        yield Progress(done, len(jobs), "checking the data")
-        cases[case.name] = content_key(case, {"labels": plain_labels(label_map)})
+    cases = yield from case_keys(datasets)
     return {
         "folds": request.folds,
         "turned_round": request.turned_round,
@@ -115,23 +117,6 @@ def _configuration(
         "window": request.window and list(request.window),
         "cases": cases,
     }
-
-
-def _read_configuration(folder: Path) -> dict[str, Any] | None:
-    path = folder / CONFIGURATION
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError
-    except (OSError, ValueError):
-        raise InputError(
-            f"{path.name}: damaged; restore it, or choose another output folder"
-        ) from None
-    # Earlier versions drew folds by a seed that could be set; the split tells what was drawn.
-    content.pop("seed", None)
-    return content
 
 
 def _fold_requests(request: CrossvalRequest, folds: Sequence[Fold]) -> list[FoldRequest]:
@@ -155,82 +140,6 @@ def _fold_requests(request: CrossvalRequest, folds: Sequence[Fold]) -> list[Fold
         )
         for number, fold in enumerate(folds, start=1)
     ]
-
-
-def _run_folds(
-    requests: Sequence[FoldRequest], devices: Sequence[str]
-) -> Steps[tuple[dict[int, FoldScores], dict[int, CovsegError]]]:
-    """Scores or the error of each fold, by its number; only what is not finished runs."""
-    scores: dict[int, FoldScores] = {}
-    errors: dict[int, CovsegError] = {}
-    left: list[FoldRequest] = []
-    for one in requests:
-        try:
-            found = read_scores(one.training.output, one.postprocess)
-        except CovsegError as error:
-            errors[one.number] = error
-            continue
-        if found is None:
-            left.append(one)
-        else:
-            scores[one.number] = found
-    if len(devices) > 1 and len(left) > 1:
-        more_scores, more_errors = yield from run_spread(left, devices, len(requests))
-        return scores | more_scores, errors | more_errors
-    for one in left:
-        try:
-            scores[one.number] = yield from _run_one(
-                one, devices[0], len(scores) + len(errors), len(requests)
-            )
-        except CovsegError as error:
-            errors[one.number] = error
-        except Exception as error:
-            if os.environ.get("COVSEG_DEBUG"):
-                raise
-            # Its text may quote what was read, patient data included.
-            errors[one.number] = CovsegError(
-                f"unexpected {type(error).__name__}; this is a fault of covseg, please report it "
-                "(COVSEG_DEBUG=1 shows where)"
-            )
-    return scores, errors
-
-
-def _run_one(request: FoldRequest, device: str, done: int, folds: int) -> Steps[FoldScores]:
-    """A fold in this process; its progress as a share of all folds."""
-    request = replace(request, training=replace(request.training, device=device))
-    steps = run_fold(request)
-    try:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            share = min(1.0, step.done / max(1, step.total))
-            message = f"fold {request.number} of {folds}: {step.message}"
-            yield Progress(round(UNITS * (done + share)), UNITS * folds, message)
-    finally:
-        steps.close()
-
-
-def _devices(asked: Sequence[str]) -> tuple[str, ...]:
-    """Names of the devices to use; each is tried.
-
-    Raises
-    ------
-    UsageError
-        If one is unknown or not there.
-    """
-    from napari_covseg.models.device import choose_device
-
-    if not asked:
-        raise UsageError("no device given: use auto, cpu, cuda, cuda:N or mps")
-    if tuple(asked) == ("auto",):
-        import torch
-
-        cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if cards > 1:
-            return tuple(f"cuda:{number}" for number in range(cards))
-    return tuple(choose_device(name).name for name in asked)
 
 
 def _worst(errors: Mapping[int, CovsegError]) -> CovsegError:

@@ -91,7 +91,7 @@ class FoldScores:
 
 
 def run_fold(request: FoldRequest) -> Steps[FoldScores]:
-    """Train unless that is done already, then predict and compare the validation cases.
+    """Train unless that is done already, then predict and compare the cases to measure.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def run_fold(request: FoldRequest) -> Steps[FoldScores]:
     cases = []
     found = _cases(request)
     for done, (raw, label_map) in enumerate(found):
-        message = f"predicting validation case {done + 1} of {len(found)}"
+        message = f"predicting case {done + 1} of {len(found)}"
         told = Progress(_TRAINED + (_WHOLE - _TRAINED) * done // len(found), _WHOLE, message)
         yield told
         steps = _measure(raw, label_map, model, device, request)
@@ -195,7 +195,7 @@ def _trained(folder: Path) -> dict[str, Any]:
 def _cases(request: FoldRequest) -> list[tuple[RawCase, Mapping[int, Label]]]:
     asked = request.training
     datasets = read_datasets(asked.data, patients=asked.patients, label_map=asked.label_map)
-    wanted = set(asked.validation)
+    wanted = set(request.tested or asked.validation)
     return [
         (case, dataset.label_map)
         for dataset in datasets

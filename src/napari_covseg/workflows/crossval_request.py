@@ -63,11 +63,15 @@ class CrossvalRequest:
 
 @dataclass(frozen=True)
 class FoldRequest:
-    """Train and measure fold ``number`` (from 1)."""
+    """Train and measure fold ``number`` (from 1).
+
+    ``tested`` are the cases to measure; empty: those of validation.
+    """
 
     number: int
     training: TrainRequest
     postprocess: bool
+    tested: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -75,10 +79,12 @@ class FoldRequest:
             "number": self.number,
             "training": self.training.to_dict(),
             "postprocess": self.postprocess,
+            "tested": list(self.tested),
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> FoldRequest:
         """What `to_dict` wrote."""
         training = TrainRequest.from_dict(content["training"])
-        return cls(content["number"], training, content["postprocess"])
+        tested = tuple(content["tested"])
+        return cls(content["number"], training, content["postprocess"], tested)

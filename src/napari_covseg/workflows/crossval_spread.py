@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from napari_covseg.domain.errors import CovsegError
@@ -20,12 +20,17 @@ _Told = tuple[int, Progress | None]
 
 
 def run_spread(
-    requests: Sequence[FoldRequest], devices: Sequence[str], folds: int
+    requests: Sequence[FoldRequest],
+    devices: Sequence[str],
+    folds: int,
+    title: str,
+    finished: Callable[[int, FoldScores], None],
 ) -> Steps[tuple[dict[int, FoldScores], dict[int, CovsegError]]]:
     """Scores or the error of each fold, by its number.
 
-    A device takes the next fold when it is free. Closing the generator cancels the processes and
-    waits for them: each saves its state.
+    A device takes the next fold when it is free; one that is named twice has two at a time.
+    ``title`` and ``finished`` are as of `fold_runs.run_folds`. Closing the generator cancels the
+    processes and waits for them: each saves its state.
     """
     waiting, free = deque(requests), deque(devices)
     told: queue.SimpleQueue[_Told] = queue.SimpleQueue()
@@ -52,12 +57,13 @@ def run_spread(
                 shares[number] = 1.0
                 try:
                     scores[number] = one.handle.result()
+                    finished(number, scores[number])
                 except CovsegError as error:
                     errors[number] = error
                 continue
             shares[number] = min(1.0, step.done / max(1, step.total))
             done = round(UNITS * (finished_before + sum(shares.values())))
-            yield Progress(done, UNITS * folds, f"fold {number} of {folds}: {step.message}")
+            yield Progress(done, UNITS * folds, f"{title} {number} of {folds}: {step.message}")
     finally:
         for one in running.values():
             one.handle.cancel()
