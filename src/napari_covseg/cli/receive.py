@@ -50,7 +50,12 @@ def add_parser(subparsers: Any) -> None:
         help="end when nothing has come for so long (default: listen until Ctrl-C)",
     )
     parser.add_argument(
-        "--max-mb", type=_megabytes, default=1024, metavar="N", help="largest object (default 1024)"
+        "--max-mb",
+        type=_megabytes,
+        default=1024,
+        metavar="N",
+        help="largest object, and how much may be under way on all connections together "
+        "(default 1024)",
     )
     add_tls(parser, "who signed the senders' certificates, which are then asked for (PEM)")
     parser.add_argument("--json", action="store_true", help="print what came as JSON only")
