@@ -256,22 +256,24 @@ def test_without_the_size_of_a_voxel_there_are_no_volumes():
     assert " ml:" not in findings_text(content)
 
 
-def test_intervals_where_the_model_says_how_sure_it_was():
+def test_likely_ranges_where_the_model_says_how_sure_it_was():
     labels = sick_blocks()
-    likely = np.where(np.isin(labels, (Label.GGO, Label.CONSOLIDATION)), 0.9, 0.0)
-    likely[5, 20:32, 62:72] = 0.6
-    likely[5, 32:44, 62:72] = 0.3
-    doubt = Doubt(as_map(labels).geometry, likely.astype(np.float32))
+    likely = np.where(np.isin(labels, (Label.GGO, Label.CONSOLIDATION)), 250, 0)
+    likely[5, 20:32, 62:72] = 150
+    likely[5, 32:44, 62:72] = 80
+    doubt = Doubt(as_map(labels).geometry, likely.astype(np.uint8)[None])
     result = run_to_end(quantify(as_map(labels), as_volume(labels), doubt=doubt))
     content = replace(content_of(labels), result=result)
     html = html_of(content)
     left = row_of(html, "Left")
     assert left[5:7] == ["6.0", "1.2 (0.8 to 1.8)"]
     assert row_of(html, "25-point lobe score") == ["1 / 25", "1 to 1"]
-    assert "0.75 and to 0.25" in html
+    assert "Likely range: the figure if the model had decided more strictly" in html
+    assert "about 4 times in 5" in html[: html.index("</section>")]
     assert "Opacities in 0.5 (0.3 to 0.7) % of the lungs" in findings_text(content)
-    assert "No intervals" not in html
-    assert "No intervals" in html_of(content_of(labels))
+    assert "No likely ranges" not in html
+    assert "No likely ranges" in html_of(content_of(labels))
+    assert "Likely range" not in html_of(content_of(labels))
 
 
 def test_disagreement_of_thresholds_is_flagged_on_page_one():

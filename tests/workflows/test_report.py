@@ -192,12 +192,13 @@ def test_without_labels_it_segments_and_keeps_them(case, monkeypatch):
     ct, _, out = case
     labels = sick_blocks()
 
-    def fake(volume, settings=None):
+    likely = np.where(np.isin(labels, (3, 4)), 200, 30)[None].repeat(2, axis=0).astype(np.uint8)
+
+    def fake(volume, settings=None, likelihood=False):
         yield from ()
         found = as_map(labels)
-        return SegmentResult(
-            found, measure(found), ("seen",), {"model": {"name": "fake", "version": "3"}}
-        )
+        model = {"model": {"name": "fake", "version": "3"}}
+        return SegmentResult(found, measure(found), ("seen",), model, likely=likely)
 
     monkeypatch.setattr(segmenting, "segment", fake)
     content = report(ct, out).content
@@ -205,9 +206,19 @@ def test_without_labels_it_segments_and_keeps_them(case, monkeypatch):
     assert content.warnings == ("seen",)
     assert sorted(path.name for path in out.iterdir()) == [
         "scan.json",
+        "scan_consolidation_probability.nii.gz",
         "scan_labels.nii.gz",
+        "scan_lesion_probability.nii.gz",
         "scan_report.json",
     ]
+    both = content.result.parts["both"].lesions
+    # None of it is sure, and all of the lungs may be.
+    assert both.percent_range == (0.0, 100.0)
+    again = report(ct, out, labels=out / "scan_labels.nii.gz").content
+    assert again.result.parts == content.result.parts
+    (out / "scan_lesion_probability.nii.gz").unlink()
+    without = report(ct, out, labels=out / "scan_labels.nii.gz").content
+    assert without.result.parts["both"].lesions.percent_range is None
 
 
 def test_a_ct_on_another_grid(case, tmp_path):

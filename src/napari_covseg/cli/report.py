@@ -21,6 +21,7 @@ from napari_covseg.cli.output import (
     progress_bars,
 )
 from napari_covseg.cli.reading import LABEL_MAP, add_window, label_map_of, window_of
+from napari_covseg.cli.report_agreement import tell_agreement
 from napari_covseg.cli.segment import add_settings, settings_from
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.progress import Progress, run_to_end
@@ -95,6 +96,12 @@ def _add_reader(parser: argparse.ArgumentParser) -> None:
         help=f"the reader's own score ({_SCORES}), beside the measured one; points of the lobes "
         "as RU+RM+RL+LU+LL, such as ct25=1+0+3+1+2; may be given again",
     )
+    parser.add_argument(
+        "--scores",
+        metavar="FILE.csv",
+        help=f"the reader's scores of many cases: a column case and some of {_SCORES}; also write "
+        "DIR/agreement.json: kappa, ICC and limits of agreement with the measured ones",
+    )
     parser.add_argument("--reader", metavar="NAME", help="who read the case and signs the report")
 
 
@@ -122,11 +129,16 @@ def run(args: argparse.Namespace) -> int:
     if len(jobs) > 1 and request.labels is not None and request.labels.is_file():
         raise UsageError(f"--labels is one file, but there are {len(jobs)} inputs; name a folder")
     outcomes = _run_all(jobs, names, args, request)
+    agreed: Mapping[str, Any] = {}
+    if args.scores:
+        rows = [one.row for one in outcomes]
+        agreed = tell_agreement(rows, args.known_scores, Path(args.output), quiet=args.json)
     failed = [one for one in outcomes if one.error is not None]
     if args.json:
         print_json(
             {
                 "results": [one.entry for one in outcomes if one.entry is not None],
+                **({"agreement": agreed} if args.scores else {}),
                 "errors": [
                     {
                         "input": str(one.path),
@@ -142,9 +154,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> ReportRequest:
+    from napari_covseg.workflows.report_agreement import read_scores
+
     labels = Path(args.labels) if args.labels else None
     if labels is None:
         _check_model(args)
+    if args.scores and args.score:
+        raise UsageError("--score and --scores: give one of them")
+    args.known_scores = read_scores(Path(args.scores)) if args.scores else {}
     formats = [name.strip().lower() for name in args.format.split(",") if name.strip()]
     return ReportRequest(
         formats=tuple(dict.fromkeys(formats)),
@@ -156,6 +173,7 @@ def _request(args: argparse.Namespace) -> ReportRequest:
         with_identifiers=args.with_identifiers,
         segment=settings_from(args),
         reading=_reading(args),
+        scores=args.known_scores,
     )
 
 
@@ -198,16 +216,15 @@ def _text(given: str | None) -> str:
 
 
 def _score(text: str) -> ReaderScore:
-    from napari_covseg.reports.findings_content import SCORES, ReaderScore
+    from napari_covseg.reports.findings_content import SCORES
+    from napari_covseg.workflows.report_agreement import reader_score
 
     name, _, numbers = text.partition("=")
     keys = {short: key for key, (short, _, _) in SCORES.items()}
-    parts = [part.strip() for part in numbers.split("+")]
-    if not all(part.isdecimal() for part in parts):
-        raise UsageError(f"--score {text}: expected NAME=N, such as ct25=9")
-    points = tuple(int(part) for part in parts)
-    key = keys.get(name.strip().lower(), name.strip())
-    return ReaderScore(key, sum(points), points if len(points) > 1 else ())
+    try:
+        return reader_score(keys.get(name.strip().lower(), name.strip()), numbers)
+    except UsageError as error:
+        raise UsageError(f"--score {error}; expected NAME=N, such as ct25=9") from None
 
 
 def _run_all(

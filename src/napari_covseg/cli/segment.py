@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from napari_covseg.cli.output import (
     volumes_table,
 )
 from napari_covseg.cli.reading import add_window, window_of
+from napari_covseg.cli.scoring import aligned
 from napari_covseg.domain.errors import Cancelled
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.workflows.segment_settings import SegmentSettings
@@ -48,6 +50,12 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="also write DIR/<case>_uncertainty.nii.gz: how unsure the model is, 0 to 1; mirrored "
         "views (--flips) make it tell more",
+    )
+    parser.add_argument(
+        "--ranges",
+        action="store_true",
+        help="also say in which range each percentage likely lies, and write what it rests on: "
+        "DIR/<case>_lesion_probability.nii.gz and DIR/<case>_consolidation_probability.nii.gz",
     )
     parser.add_argument("--series", metavar="UID", help="the DICOM series to take")
     add_window(parser)
@@ -172,6 +180,7 @@ def _run_one(
         window=window_of(args),
         name_case=lambda name: job.case or names.claim(name),
         uncertainty=args.uncertainty,
+        likelihood=args.ranges,
     )
 
     def step(progress: Progress) -> None:
@@ -189,9 +198,22 @@ def _run_one(
 def _print_result(job: Job, done: SegmentFileResult) -> None:
     print(f"{job.path.name}: {done.labels_path}, {done.json_path}")
     print(volumes_table(done.result.measurements))
+    ranges = done.report.get("likely_ranges")
+    if ranges:
+        print(_ranges_table(ranges))
     for warning in done.result.warnings:
         print(f"warning: {warning}")
     print(flush=True)
+
+
+def _ranges_table(ranges: Mapping[str, Mapping[str, tuple[float, float] | None]]) -> str:
+    kinds = {"ggo": "GGO %", "consolidation": "Consolidation %", "lesions": "All lesions %"}
+    rows = [("Likely range", *kinds.values())]
+    for side, of_side in ranges.items():
+        found = (of_side[f"{kind}_percent"] for kind in kinds)
+        cells = ("-" if one is None else f"{one[0]:.1f} to {one[1]:.1f}" for one in found)
+        rows.append((side.capitalize(), *cells))
+    return aligned(rows)
 
 
 def _as_json(job: Job, done: SegmentFileResult) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def agreement(content: FindingsContent) -> Iterator[Block]:
         return
     yield Heading("Reader and measurement")
     yield Table(
-        ("Score", "Reader", "Measured", "Interval", "Difference"),
+        ("Score", "Reader", "Measured", "Likely range", "Difference"),
         tuple(
             (
                 score.title,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from napari_covseg.quantify.case import Quantification
+from napari_covseg.quantify.doubt import CLAIM, NARROW
 from napari_covseg.quantify.figures import RegionFigures
 from napari_covseg.reports.document import (
     RESEARCH_USE,
@@ -172,7 +173,7 @@ def _scores(content: FindingsContent) -> Table:
     readers = {score.key: str(score.value) for score in content.reading.scores}
     ranges = any(score.value_range for score in content.result.scores.values())
     head = ["Severity score", "Points"]
-    head += ["Interval"] if ranges else []
+    head += ["Likely range"] if ranges else []
     head += ["Reader"] if readers else []
     rows = []
     for key, score in content.result.scores.items():
@@ -211,9 +212,8 @@ def _notes(content: FindingsContent) -> Iterator[Block]:
     elif opinion is None:
         notes.append("No second opinion by HU thresholds: it needs the CT.")
     if any(part.lesions.percent_range for part in content.result.parts.values()):
-        notes.append(
-            "Intervals: if the model's decision were stricter or laxer; no confidence intervals."
-        )
+        notes.append(f"In parentheses and under Likely range: where figures likely lie. {CLAIM}")
+        notes += [line for key, line in NARROW.items() if content.result.scores[key].value_range]
     else:
-        notes.append("No intervals: the model's probabilities were not at hand.")
+        notes.append("No likely ranges: what the model was in doubt of is not known.")
     yield Paragraph(" ".join(notes), "note")

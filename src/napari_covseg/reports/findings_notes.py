@@ -44,10 +44,11 @@ def notes(result: Quantification) -> Iterator[str]:
         "more; smaller ones are specks."
     )
     if any(part.lesions.percent_range for part in result.parts.values()):
-        low, up = 0.5 - doubt.SHIFT, 0.5 + doubt.SHIFT
         yield (
-            f"Intervals: the figure if the decision, at a probability of 0.5, were moved to {up:g} "
-            f"and to {low:g}. No confidence interval: a model can be sure and wrong."
+            "Likely range: the figure if the model had decided more strictly and more laxly, at a "
+            f"probability of {doubt.probability(doubt.SHIFT):.2f} and of "
+            f"{doubt.probability(-doubt.SHIFT):.2f} in place of 0.5. {doubt.CLAIM} What was "
+            "changed by hand, and slices that were reviewed, are in doubt no more."
         )
     yield (
         f"Second opinion: does not fit if less than {second_opinion.LEAST_DENSE_PERCENT:.0f} % of "

@@ -26,12 +26,12 @@ def whole(value: float | None) -> str:
 
 
 def between(ends: Range | None) -> str:
-    """An interval in percent; empty where there is none."""
+    """A likely range in percent; empty where there is none."""
     return "" if ends is None else f"{_one(ends[0])} to {_one(ends[1])}"
 
 
 def share(amount: Amount | None) -> str:
-    """A percentage with its interval, if it has one."""
+    """A percentage with its likely range, if it has one."""
     if amount is None or amount.percent is None:
         return NONE
     ends = between(amount.percent_range)
@@ -44,7 +44,7 @@ def points(score: Score) -> str:
 
 
 def points_between(score: Score) -> str:
-    """A score's interval; empty where there is none."""
+    """A score's likely range; empty where there is none."""
     return "" if score.value_range is None else f"{score.value_range[0]} to {score.value_range[1]}"
 
 

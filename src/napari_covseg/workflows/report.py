@@ -14,6 +14,7 @@ from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.reports.findings_content import FindingsContent, Made, Provenance, Reading
+from napari_covseg.workflows.doubt import read_doubt
 from napari_covseg.workflows.origin import Origin, mapping, origin_of
 from napari_covseg.workflows.quantify import ASSUMED, choices, to_csv
 from napari_covseg.workflows.report_request import ReportRequest
@@ -23,17 +24,22 @@ if TYPE_CHECKING:
     from napari_covseg.domain.identity import Identity
     from napari_covseg.domain.lobes import LobeMap
     from napari_covseg.quantify.case import Quantification
+    from napari_covseg.quantify.doubt import Doubt
     from napari_covseg.reports.document import Picture
 
 
 @dataclass(frozen=True, eq=False)
 class CaseFiles:
-    """What a report is made of, read: ``origin`` is how the labels came about."""
+    """What a report is made of, read.
+
+    ``origin`` is how the labels came about, ``doubt`` what their model was in doubt of.
+    """
 
     labels: LabelMap
     volume: CTVolume | None
     origin: Origin
     lobes: LobeMap | None = None
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +66,7 @@ def report_content(
     labels, volume = case.labels, case.volume
     given = (*labels.warnings, *(volume.warnings if volume is not None else ()))
     assumed = any(ASSUMED in warning for warning in given)
-    result = yield from quantify(labels, volume, case.lobes, spacing_known=not assumed)
+    result = yield from quantify(labels, volume, case.lobes, case.doubt, spacing_known=not assumed)
     yield Progress(0, 1, "choosing slices")
     provenance = _provenance(case, result)
     return FindingsContent(
@@ -142,7 +148,7 @@ def report_file(
         name = volume.case if name_case is None else name_case(volume.case)
         case = yield from _case(path, volume, name, output, request)
         identity = _identity(path, request) if request.with_identifiers else None
-        content = yield from report_content(case, request.reading, identity)
+        content = yield from report_content(case, request.reading_of(name), identity)
         content = replace(content, case=name, result=replace(content.result, case=name))
         paths = yield from write_report(content, output, name, request.formats)
     except MemoryError:
@@ -157,30 +163,35 @@ def _case(
     from napari_covseg.workflows.lobes import lobes_of
 
     if request.labels is None:
-        labels, origin = yield from _segmented(path, volume, name, output, request)
+        found = yield from _segmented(path, volume, name, output, request)
     else:
-        labels, origin = yield from _read_labels(path, volume, request.labels, request)
+        found = yield from _read_labels(path, volume, request.labels, request)
+    labels, origin, doubt = found
     lobes = yield from lobes_of(volume, request.lobes, request.segment.device)
-    return CaseFiles(replace(labels, case=volume.case), volume, origin, lobes)
+    return CaseFiles(replace(labels, case=volume.case), volume, origin, lobes, doubt)
 
 
 def _segmented(
     path: Path, volume: CTVolume, name: str, output: Path, request: ReportRequest
-) -> Steps[tuple[LabelMap, Origin]]:
+) -> Steps[tuple[LabelMap, Origin, Doubt | None]]:
+    from napari_covseg.quantify.doubt import Doubt
     from napari_covseg.workflows import segment as workflow
 
     try:
-        result = yield from workflow.segment(volume, request.segment)
+        result = yield from workflow.segment(volume, request.segment, likelihood=True)
     except (InputError, ResourceError) as error:
         raise type(error)(f"{path.name}: {error}") from error
     workflow.write_result(result, output, name)
     model = {key: str(value) for key, value in mapping(result.provenance, "model").items()}
-    return result.labels, Origin(True, False, model, result.provenance, result.warnings)
+    doubt = None
+    if result.likely is not None:
+        doubt = Doubt(result.labels.geometry, result.likely)
+    return result.labels, Origin(True, False, model, result.provenance, result.warnings), doubt
 
 
 def _read_labels(
     path: Path, volume: CTVolume, given: Path, request: ReportRequest
-) -> Steps[tuple[LabelMap, Origin]]:
+) -> Steps[tuple[LabelMap, Origin, Doubt | None]]:
     from napari_covseg.io import ScanGrid, read_labels
     from napari_covseg.workflows.evaluate import label_files
 
@@ -197,7 +208,8 @@ def _read_labels(
     yield Progress(0, 1, f"reading {file.name}")
     onto = ScanGrid(volume.geometry, path, request.series)
     labels = read_labels(file, label_map=request.label_map, onto=onto)
-    return labels, origin_of(file, labels.case, labels)
+    doubt = read_doubt(file, labels.case, labels)
+    return labels, origin_of(file, labels.case, labels), doubt
 
 
 def _identity(path: Path, request: ReportRequest) -> Identity:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from napari_covseg.workflows.segment_settings import SegmentSettings
 
 if TYPE_CHECKING:
     from napari_covseg.domain.labels import Label
-    from napari_covseg.reports.findings_content import Reading
+    from napari_covseg.reports.findings_content import ReaderScore, Reading
 
 FORMATS = ("html", "pdf", "csv", "json", "txt")
 
@@ -42,6 +42,8 @@ class ReportRequest:
         How a CT without labels is segmented.
     reading
         What the reader adds, who signs included.
+    scores
+        The reader's scores of many cases, by case.
 
     Raises
     ------
@@ -58,6 +60,14 @@ class ReportRequest:
     with_identifiers: bool = False
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     reading: Reading | None = None
+    scores: Mapping[str, tuple[ReaderScore, ...]] = field(default_factory=dict)
+
+    def reading_of(self, case: str) -> Reading:
+        """What the reader adds to a case, with their scores of it."""
+        from napari_covseg.reports.findings_content import Reading
+
+        reading, given = self.reading or Reading(), self.scores.get(case)
+        return replace(reading, scores=given) if given else reading
 
     def __post_init__(self) -> None:
         strange = [name for name in self.formats if name not in FORMATS]
