@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from napari_covseg.models.networks import build, entry
+from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.training.losses_named import build_loss
 from napari_covseg.training.rates import RateRule
 from napari_covseg.training.schedules import PRESETS, Preset, settings_help
@@ -36,7 +37,8 @@ def test_singh_and_krishna() -> None:
     assert preset.network_arguments == {"blocks": 6}
     assert (preset.epochs, preset.batch, preset.learning_rate) == (500, 64, 1e-5)
     assert preset.batch * preset.batches == pytest.approx(0.7 * 1200, rel=0.02)
-    assert preset.loss == "boundary"
+    assert (preset.loss, preset.lesion_share) == ("boundary", 1.0)
+    assert preset.make_recipe() == AxialRecipe(clahe=True)
     rule = RateRule(preset)
     assert rule.at(0, 0.0) == 1e-5
     assert rule.at(3250, 0.5) == pytest.approx(5e-6)

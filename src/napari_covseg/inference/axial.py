@@ -132,10 +132,14 @@ def to_network(slices: torch.Tensor, frame: Frame, recipe: AxialRecipe) -> torch
 
     The window comes first: resampling must not smear what the window cuts off.
     """
-    low, high = recipe.window_hu
-    # Not in place: on a CPU these may be the caller's own voxels.
-    pixels = slices[:, None].float().clamp(low, high)
-    pixels = pixels.sub_(low).mul_(2.0 / (high - low)).sub_(1.0)
+    if recipe.clahe:
+        grey = torch.from_numpy(recipe.to_grey(slices.cpu().numpy().astype(np.float32)))
+        pixels = grey.to(slices.device)[:, None].float().div_(127.5).sub_(1.0)
+    else:
+        low, high = recipe.window_hu
+        # Not in place: on a CPU these may be the caller's own voxels.
+        pixels = slices[:, None].float().clamp(low, high)
+        pixels = pixels.sub_(low).mul_(2.0 / (high - low)).sub_(1.0)
     if frame.size != frame.native:
         pixels = F.interpolate(
             pixels, frame.size, mode="bilinear", align_corners=False, antialias=True

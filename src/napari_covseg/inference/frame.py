@@ -46,6 +46,8 @@ class Frame:
 def plan_frame(volume: CTVolume, recipe: AxialRecipe) -> Frame:
     """The rectangle that holds the body in every slice: table and air around cost time only.
 
+    Whole slices where they are equalised, for CLAHE's tiles are parts of a slice.
+
     Raises
     ------
     InputError
@@ -53,7 +55,8 @@ def plan_frame(volume: CTVolume, recipe: AxialRecipe) -> Frame:
     """
     check_axial(volume)
     _, y_mm, x_mm = volume.geometry.spacing_mm
-    rows, columns = _body_box(volume)
+    _, height, width = volume.geometry.shape
+    rows, columns = ((0, height), (0, width)) if recipe.clahe else _body_box(volume)
     size = tuple(
         max(1, round((stop - start) * mm / recipe.pixel_mm))
         for (start, stop), mm in ((rows, y_mm), (columns, x_mm))

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_covseg.preprocess.clahe import equalise
+
+_TILES, _CLIP_LIMIT, _BINS = 8, 0.01, 256
+"""Of CLAHE, as `napari_covseg.preprocess.steps.Clahe` has them for volumes."""
+
 
 @dataclass(frozen=True, slots=True)
 class AxialRecipe:
@@ -22,6 +27,8 @@ class AxialRecipe:
         Hounsfield units that become -1 and 1; what lies outside is clipped.
     multiple
         Height and width the network takes are multiples of this (padded with -1, air).
+    clahe
+        Whether the grey levels of each slice are equalised (Singh & Krishna), before resampling.
 
     Raises
     ------
@@ -32,6 +39,7 @@ class AxialRecipe:
     pixel_mm: float = 1.35
     window_hu: tuple[float, float] = (-1350.0, 150.0)
     multiple: int = 32
+    clahe: bool = False
 
     def __post_init__(self) -> None:
         if not self.pixel_mm > 0 or self.multiple < 1 or not self.window_hu[0] < self.window_hu[1]:
@@ -41,13 +49,24 @@ class AxialRecipe:
     def from_dict(cls, fields: Mapping[str, Any]) -> AxialRecipe:
         """The recipe that `to_dict` wrote."""
         low, high = fields["window_hu"]
-        return cls(float(fields["pixel_mm"]), (float(low), float(high)), int(fields["multiple"]))
+        clahe = bool(fields.get("clahe", False))
+        pixel_mm, multiple = float(fields["pixel_mm"]), int(fields["multiple"])
+        return cls(pixel_mm, (float(low), float(high)), multiple, clahe)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values, for JSON; those of a recipe without CLAHE are as they ever were."""
+        fields = asdict(self)
+        return fields if self.clahe else {k: v for k, v in fields.items() if k != "clahe"}
 
     def to_grey(self, hu: NDArray) -> NDArray[np.uint8]:
-        """The window as 8-bit grey levels (5.9 HU a level), for caches of training slices."""
+        """Slices ``(z, y, x)`` as 8-bit grey levels of the window, equalised if that is asked for.
+
+        5.9 HU a level; for caches of training slices.
+        """
         low, high = self.window_hu
-        return np.asarray(np.rint((np.clip(hu, low, high) - low) * (255 / (high - low))), np.uint8)
+        grey = np.asarray(np.rint((np.clip(hu, low, high) - low) * (255 / (high - low))), np.uint8)
+        if self.clahe:
+            for plane in grey:
+                levels = equalise(plane.astype(np.float32), _TILES, _CLIP_LIMIT, _BINS)
+                plane[...] = np.rint(levels)
+        return grey

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "recipe": ("axial", "mueller2021", "clahe"),
+    "recipe": ("axial", "axial_clahe", "mueller2021", "clahe"),
     "optimiser": ("adam", "adamw", "sgd"),
     "rate_rule": ("cosine", "plateau", "step", "constant"),
     "precision": ("auto", "float32", "bfloat16", "float16"),
@@ -58,7 +58,9 @@ class Preset:
     encoder_rate: float = _said(
         0.3, "a pretrained encoder's learning rate, as a share of the rest's"
     )
-    recipe: str = _said("axial", "preparation: axial (slices), mueller2021 or clahe (volumes)")
+    recipe: str = _said(
+        "axial", "preparation: axial or axial_clahe (slices), mueller2021 or clahe (volumes)"
+    )
     spacing_mm: tuple[float, ...] = _said(
         (), "voxel size: pixel for slices, z,y,x for volumes; empty: the recipe's own"
     )
@@ -129,7 +131,7 @@ class Preset:
     @property
     def dimensions(self) -> int:
         """2 for networks on axial slices, 3 for networks on volumes."""
-        return 2 if self.recipe == "axial" else 3
+        return 2 if self.recipe.startswith("axial") else 3
 
     @property
     def steps(self) -> int:
@@ -172,10 +174,10 @@ class Preset:
 
     def make_recipe(self) -> AxialRecipe | VolumeRecipe:
         """The preparation that the settings name."""
-        if self.recipe == "axial":
+        if self.dimensions == 2:
             from napari_covseg.preprocess.recipe import AxialRecipe
 
-            recipe = AxialRecipe()
+            recipe = AxialRecipe(clahe=self.recipe == "axial_clahe")
             return replace(recipe, pixel_mm=self.spacing_mm[0]) if self.spacing_mm else recipe
         from napari_covseg.preprocess.steps import Resample
         from napari_covseg.preprocess.volume_recipe import VolumeRecipe
@@ -270,6 +272,7 @@ _SINGH = Preset(
     network="attention_unet2d",
     network_arguments={"blocks": 6},
     pretrained=False,
+    recipe="axial_clahe",
     patch=(224, 224),
     batch=64,
     batches=13,

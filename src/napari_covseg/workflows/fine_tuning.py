@@ -73,7 +73,8 @@ def fine_tuning(model: Model, device: str, trainings: int) -> Preset:
 def _prepared_alike(preset: Preset, model: Model) -> list[Preset]:
     """The settings with each preparation that may be the model's."""
     if isinstance(model.recipe, AxialRecipe):
-        return [replace(preset, spacing_mm=(model.recipe.pixel_mm,))]
+        recipe = "axial_clahe" if model.recipe.clahe else "axial"
+        return [replace(preset, recipe=recipe, spacing_mm=(model.recipe.pixel_mm,))]
     z, y, x = model.card.get("patch", PRESETS["mueller2021"].patch)
     spacings = [one.spacing_mm for one in model.recipe.steps if hasattr(one, "spacing_mm")]
     return [
