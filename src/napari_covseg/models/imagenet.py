@@ -52,7 +52,7 @@ def load_imagenet(network: nn.Module, file: Path) -> None:
     if len(encoders) != 1:
         raise ModelError("this network has no encoder that ImageNet weights are published for")
     (encoder,) = encoders
-    weights = _read(file, encoder.weights)
+    weights = read_weights(file, encoder.weights)
     try:
         pairs = list(_pairs(encoder, weights))
     except (KeyError, ValueError) as error:
@@ -65,7 +65,14 @@ def load_imagenet(network: nn.Module, file: Path) -> None:
             mine.copy_(theirs)
 
 
-def _read(file: Path, expected: str) -> Mapping[str, Tensor]:
+def read_weights(file: Path, expected: str) -> Mapping[str, Tensor]:
+    """The tensors of a ``.safetensors``, or of a ``.pth`` of tensors only, by their names.
+
+    Raises
+    ------
+    ModelError
+        If the file is not there, not readable or holds no weights; says that ``expected`` was.
+    """
     advice = f"expected the ImageNet weights {expected}, as .safetensors or .pth"
     try:
         if file.suffix == ".safetensors":

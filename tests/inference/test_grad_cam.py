@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from picture_sets import corner_classifier
+
+from napari_covseg.inference.grad_cam import grad_cam, log_odds, on_picture
+from napari_covseg.models.classifier_heads import LayersHead
+from napari_covseg.models.feature_extractors import TrainedExtractor, lite0_encoder
+
+
+@pytest.fixture
+def plane():
+    return np.random.default_rng(0).uniform(0.4, 1, (32, 32)).astype(np.float32)
+
+
+def test_a_network_that_sees_one_corner_lights_up_that_corner(plane):
+    heat = grad_cam(corner_classifier(), plane, code=1)
+    assert heat.shape == (32, 32)
+    assert heat.max() == 1
+    assert heat[:16, :16].sum() > 0.9 * heat.sum()
+    assert heat[20:].max() == 0
+    assert heat[:, 20:].max() == 0
+    # Brightness speaks for "light": for "dark" nothing does.
+    assert not grad_cam(corner_classifier(), plane, code=0).any()
+
+
+def test_what_lies_outside_the_corner_changes_nothing(plane):
+    changed = plane.copy()
+    changed[16:] = 0
+    assert grad_cam(corner_classifier(), changed, 1) == pytest.approx(
+        grad_cam(corner_classifier(), plane, 1)
+    )
+    changed[:8, :8] = 0
+    assert not np.allclose(
+        grad_cam(corner_classifier(), changed, 1), grad_cam(corner_classifier(), plane, 1)
+    )
+
+
+def test_it_is_captums(plane):
+    attr = pytest.importorskip("captum.attr")
+    torch.manual_seed(0)
+    extractor = TrainedExtractor(lite0_encoder()).eval()
+    head = LayersHead((torch.randn(1, 3, 320),), (torch.zeros(1, 3),))
+
+    class Whole(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.extractor = extractor
+
+        def forward(self, grey):
+            return log_odds(head.logits(self.extractor(grey)).mean(dim=0), 2)
+
+    grey = torch.from_numpy(np.kron(plane, np.ones((3, 3), np.float32)))[None, None]
+    layer = extractor.encoder[-1]
+    theirs = attr.LayerGradCam(Whole(), layer).attribute(grey, relu_attributions=True)
+    theirs = torch.nn.functional.interpolate(theirs, size=grey.shape[2:], mode="bilinear")
+    base = corner_classifier(96)
+    from dataclasses import replace
+
+    mine = grad_cam(replace(base, extractor=extractor, explain=head), grey[0, 0].numpy(), 2)
+    expected = (theirs / theirs.max())[0, 0].detach().numpy()
+    assert mine == pytest.approx(expected, abs=1e-4)
+    assert mine.std() > 0.01
+
+
+def test_log_odds_of_two_classes_are_the_difference_of_logits():
+    logits = torch.tensor([[0.0, 2.5], [1.0, -1.0]])
+    assert log_odds(logits, 1).tolist() == [2.5, -2.0]
+    assert log_odds(logits, 0).tolist() == [-2.5, 2.0]
+
+
+def test_a_map_lies_where_the_recipe_looked(plane):
+    from dataclasses import replace
+
+    from napari_covseg.preprocess.pictures import PictureRecipe
+
+    classifier = replace(corner_classifier(), recipe=PictureRecipe(32, keep=0.5))
+    whole = on_picture(np.ones((32, 32), np.float32), classifier, (40, 80))
+    assert whole[10:30, 20:60].min() == pytest.approx(1)
+    assert whole.sum() == pytest.approx(20 * 40)
