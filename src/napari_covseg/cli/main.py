@@ -20,6 +20,7 @@ from napari_covseg.domain.errors import Cancelled
 VERBS = (
     *("segment", "report", "change", "export", "evaluate", "compare"),
     *("pretrain", "train", "crossval", "sweep"),
+    *("classify", "classify_train", "detect", "detect_train", "mask_net_train"),
     *("dataset", "retrain", "models", "receive", "info", "demo"),
 )
 
