@@ -186,3 +186,26 @@ def test_what_cannot_be_pretrained_is_said(data: Path, tmp_path: Path) -> None:
     only_scans = replace(request(data, tmp_path / "s"), data=(data / "cts",))
     with pytest.raises(UsageError, match="no annotated dataset is given that has them"):
         run_to_end(pretrain(only_scans))
+
+
+@pytest.mark.parametrize("name", ["infnet2d", "infnet2d_multi"])
+def test_inf_net_is_pretrained_and_handed_on(name: str, data: Path, tmp_path: Path) -> None:
+    small = {"encoder": "resnet50", "width": 4, "encoder_width": 4}
+    arguments = {**small, **({"channels": [4, 4]} if name.endswith("multi") else {})}
+    preset = replace(TINY, network=name, network_arguments=arguments, patch=(32, 32), epochs=1)
+    run_to_end(pretrain(request(data, tmp_path / "p", preset=replace(preset, batches=2))))
+    start = read_pretraining(tmp_path / "p")
+    torch.manual_seed(preset.seed)
+    fresh = build(name, **arguments).state_dict()
+    learned = {
+        key.split(".")[0] for key in start.body if not torch.equal(start.body[key], fresh[key])
+    }
+    assert learned == {key.split(".")[0] for key in start.body}
+    network = build(name, **arguments)
+    said = load_first(network, preset, start)
+    assert said.startswith(f"p: {len(start.body)} tensors; new are the last layers (")
+    assert "reverse3.head" in said
+    if name.endswith("multi"):
+        frozen = build(name, frozen=True, **arguments)
+        with pytest.raises(UsageError, match="train with frozen false"):
+            load_first(frozen, preset, start)
