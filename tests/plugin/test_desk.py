@@ -117,6 +117,21 @@ def test_other_labels_over_the_case_were_reviewed_by_nobody(viewer, store, phant
     assert len(viewer.layers) == 0
 
 
+def test_the_layers_of_a_case_go_together(viewer, store):
+    """napari collects garbage whenever some went: once is slow enough."""
+    if not hasattr(viewer.layers, "batched_update"):
+        pytest.skip("this napari takes them out one by one")
+    desk = desk_of(viewer)
+    desk.serve(_load(store))
+    batches, left = [], []
+    viewer.layers.events.begin_batch.connect(lambda: batches.append(len(viewer.layers)))
+    viewer.layers.events.end_batch.connect(lambda: left.append(len(viewer.layers)))
+    desk.clear()
+    assert (batches, left) == ([3], [0])
+    desk.clear()
+    assert (batches, left) == ([3], [0])
+
+
 def test_labels_of_imports_come_back_as_they_were(viewer, store, phantom):
     labels = phantom.labels.labels.copy()
     labels[5:9][labels[5:9] == Label.GGO] = Label.INFECTION

@@ -15,7 +15,7 @@ from psygnal import Signal
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.plugin.case_work import CaseWork, Held
 from napari_covseg.plugin.layers import LayerTuple, ct_layer, label_layers
-from napari_covseg.plugin.napari_versions import unwrapped
+from napari_covseg.plugin.napari_versions import remove_layers, unwrapped
 from napari_covseg.plugin.session import session_of
 
 if TYPE_CHECKING:
@@ -184,9 +184,8 @@ class Desk:
         viewer, served = self._viewer(), self._served
         if viewer is None or served is None or served.ct is not ct:
             return
-        for layer in session_of(viewer).labels_of(ct)[::-1]:
-            if layer is not None:
-                viewer.layers.remove(layer)
+        lungs, lesions = session_of(viewer).labels_of(ct)
+        remove_layers(viewer, [one for one in (lesions, lungs) if one is not None])
 
     def clear(self) -> None:
         """Take the served case's layers out of the viewer."""
@@ -196,9 +195,7 @@ class Desk:
         drawn = [one for one in session_of(viewer).labels_of(served.ct) if one is not None]
         layers, self._layers = self._layers, []
         self._served = self._work = None
-        for layer in (*drawn[::-1], *layers[::-1]):
-            if layer in viewer.layers:
-                viewer.layers.remove(layer)
+        remove_layers(viewer, (*drawn[::-1], *layers[::-1]))
         self.served_changed.emit()
 
     def _on_removed(self, event: Any) -> None:

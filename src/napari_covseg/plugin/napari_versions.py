@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
 
@@ -29,6 +32,21 @@ def canvas_widget(viewer: Viewer) -> QWidget | None:
     window = getattr(unwrapped(viewer), "window", None)
     qt_viewer = getattr(window, "_qt_viewer", None)
     return getattr(getattr(qt_viewer, "canvas", None), "native", None)
+
+
+def remove_layers(viewer: Viewer, layers: Iterable[Layer]) -> None:
+    """Take out those layers that are there; together, where napari can.
+
+    Newer ones collect garbage after each removal, which takes a second where PyTorch is loaded.
+    """
+    here = [layer for layer in layers if layer in viewer.layers]
+    if not here:
+        return
+    with getattr(viewer.layers, "batched_update", nullcontext)():
+        for layer in here:
+            # Whoever hears that one has gone may take another out.
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
 
 
 def show_scale_bar(viewer: Viewer) -> None:
