@@ -181,16 +181,17 @@ def _save(
     kind: Kind,
     remarks: Remarks,
 ) -> SavedVersion:
-    return store.save_version(
-        case,
-        labels,
-        author=author,
-        kind=kind,
-        parent=parent,
-        reviewed=held.reviewed,
-        minutes=held.seconds / 60,
-        comment=remarks.comment if remarks.comment != store.case(case).comment else "",
-    )
+    with held.once(parent):
+        return store.save_version(
+            case,
+            labels,
+            author=author,
+            kind=kind,
+            parent=parent,
+            reviewed=held.reviewed,
+            minutes=held.seconds / 60,
+            comment=remarks.comment if remarks.comment != store.case(case).comment else "",
+        )
 
 
 def _check_acceptable(case: str, labels: NDArray[np.uint8], held: Held, whole: bool) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.plugin.layers import join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from napari.layers import Image, Labels
 
@@ -44,6 +47,18 @@ class Held:
         """
         return join(self.layers)
 
+    def once(self, parent: str | None) -> AbstractContextManager[None]:
+        """Save within this: the work on a served case goes into one version of each parent.
+
+        Two panels may save at once, and each knows its own thread only.
+
+        Raises
+        ------
+        UsageError
+            If it is being saved after this parent, or was.
+        """
+        return nullcontext() if self.work is None else self.work.once(parent)
+
 
 class CaseWork:
     """Marks, time and changes of one served case, whatever corrections come and go.
@@ -70,6 +85,23 @@ class CaseWork:
         self._seconds, self._edits = 0.0, 0
         self._changed = self._begun = False
         self._correction: Correction | None = None
+        self._lock = Lock()
+        self._parents: set[str | None] = set()
+
+    @contextmanager
+    def once(self, parent: str | None) -> Iterator[None]:
+        """As `Held.once`; a save that fails may be tried again."""
+        if not self._lock.acquire(blocking=False):
+            raise UsageError("this case is being saved in another panel; wait until that is done")
+        try:
+            if parent in self._parents:
+                raise UsageError(
+                    "this case was saved in another panel since; open it anew to go on from there"
+                )
+            yield
+            self._parents.add(parent)
+        finally:
+            self._lock.release()
 
     def adopt(self, correction: Correction | None) -> None:
         """Hand on what is known to the next correction; one of another CT ends the present one."""

@@ -335,16 +335,17 @@ def decide_steps(folder: Path, version: LabelVersion, verdict: Verdict) -> Steps
     own, comment = verdict.own, verdict.comment
     if own is not None:
         labels = own.labels()
-        saved = store.save_version(
-            version.case,
-            labels,
-            author=verdict.reader,
-            kind=Kind.CORRECTION,
-            parent=version.id,
-            reviewed=own.reviewed,
-            minutes=own.seconds / 60,
-            comment=comment,
-        )
+        with own.once(version.id):
+            saved = store.save_version(
+                version.case,
+                labels,
+                author=verdict.reader,
+                kind=Kind.CORRECTION,
+                parent=version.id,
+                reviewed=own.reviewed,
+                minutes=own.seconds / 60,
+                comment=comment,
+            )
         version = saved.version
     yield Progress(1, 2, "saving")
     refused: CovsegError | None = None
