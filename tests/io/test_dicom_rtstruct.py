@@ -195,6 +195,18 @@ def test_of_another_frame_of_reference_is_refused(drawn, tmp_path):
     )
 
 
+def test_a_scan_without_a_frame_of_reference_is_told(drawn, tmp_path):
+    labels, path, _ = drawn
+    folder, _ = series(tmp_path / "bare", FrameOfReferenceUID=None)
+    back = read_rtstruct(path, ScanGrid(read_dicom(folder).geometry, folder))
+    # It is the very series that the contours name.
+    assert back.warnings == ()
+    assert np.array_equal(back.labels, labels.labels)
+    other, _ = series(tmp_path / "other", FrameOfReferenceUID=None, SeriesInstanceUID="1.2.3.5")
+    back = read_rtstruct(path, ScanGrid(read_dicom(other).geometry, other))
+    assert "no frame of reference is told" in back.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("count", "step", "start", "said"),
     [

@@ -25,7 +25,7 @@ from napari_covseg.io.dicom_rtstruct_file import (
     load_structures,
 )
 from napari_covseg.io.dicom_rtstruct_planes import Misplaced, NotOnSlices, Planes
-from napari_covseg.io.dicom_source import SourceSeries, open_source
+from napari_covseg.io.dicom_source import open_source
 from napari_covseg.io.dicom_values import text
 from napari_covseg.io.segments import (
     general_first,
@@ -36,6 +36,11 @@ from napari_covseg.io.segments import (
 )
 from napari_covseg.io.sniff import Kind, sniff
 
+_OTHER_SERIES = "the contours were drawn on another series of this frame of reference"
+_NO_FRAME = (
+    "no frame of reference is told, and the contours do not name this series: that they are of "
+    "this scan is not checked"
+)
 _WHY: Mapping[Misplaced, str] = {
     "outside": "its contours lie outside the slices of the scan",
     "between": "its contours lie between the slices of the scan, or across them",
@@ -133,20 +138,24 @@ def _planes(
     source = open_source(
         scan.path, scan.geometry, series=scan.series, case=found.case, referable=False
     )
-    _check_frame(found, chosen, source)
+    own = text(source.header, "FrameOfReferenceUID")
+    _check_frame(found, chosen, own, source.name)
     notes = []
-    if found.series and source.case != found.case:
-        notes = ["the contours were drawn on another series of this frame of reference"]
+    if source.case != found.case:
+        told = own and all(one.frame_of_reference for one in chosen)
+        if not told:
+            notes = [_NO_FRAME]
+        elif found.series:
+            notes = [_OTHER_SERIES]
     return Planes.of_series(source), source.case, notes
 
 
-def _check_frame(found: StructureSet, chosen: list[Structure], source: SourceSeries) -> None:
-    own = text(source.header, "FrameOfReferenceUID")
+def _check_frame(found: StructureSet, chosen: list[Structure], own: str, scan: str) -> None:
     for one in chosen:
         if one.contours and own and one.frame_of_reference not in ("", own):
             raise InputError(
                 f"{found.name}: its contours lie in another frame of reference than "
-                f"{source.name}: they are of another scan or patient; name the CT they were "
+                f"{scan}: they are of another scan or patient; name the CT they were "
                 "drawn on"
             )
 
