@@ -50,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_split(parser)
     add_splits(parser)
+    _add_pseudo_labels(parser)
     add_reading(parser)
     parser.add_argument(
         "--device",
@@ -62,6 +63,31 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     parser.set_defaults(func=run)
+
+
+def _add_pseudo_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pseudo-label",
+        dest="pseudo_scans",
+        action="append",
+        default=[],
+        metavar="CTS",
+        help="CTs without labels (a file or folder; repeatable): once trained, the model labels a "
+        "few of their slices, trains on with them, and so on",
+    )
+    parser.add_argument(
+        "--pseudo-rounds", type=int, default=5, metavar="N", help="how often (default 5)"
+    )
+    parser.add_argument(
+        "--pseudo-group", type=int, default=5, metavar="K", help="slices each time (default 5)"
+    )
+    parser.add_argument(
+        "--pseudo-confidence",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="leave pixels open whose class is less probable than this (default 0: none)",
+    )
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +148,12 @@ def run(args: argparse.Namespace) -> int:
         start=args.start,
     )
     steps = train(request)
+    if args.pseudo_scans:
+        from napari_covseg.workflows.pseudo_label import PseudoLabels, pseudo_label
+
+        scans = tuple(map(Path, args.pseudo_scans))
+        labels = PseudoLabels(scans, args.pseudo_rounds, args.pseudo_group, args.pseudo_confidence)
+        steps = pseudo_label(request, labels)
     result = run_stoppable(steps, "cancelled: go on with --resume")
     if args.json:
         print_json(result.to_dict())

@@ -42,6 +42,7 @@ from napari_covseg.training.parallel import Alone, Together, several_processes
 from napari_covseg.training.prefetch import BatchSource
 from napari_covseg.training.pretrain_files import Pretraining
 from napari_covseg.training.process import Handle, serve
+from napari_covseg.training.pseudo import pseudo_hash
 from napari_covseg.training.sampling import PatchBatches, SliceBatches
 from napari_covseg.training.schedules import Preset
 from napari_covseg.training.splits import Fold, hidden
@@ -59,8 +60,10 @@ LICENCE = "that of the data it was trained on"
 CACHE, BEST, RESULT = "cache", "best", "result.json"
 
 
-def train(request: TrainRequest) -> Steps[TrainResult]:
+def train(request: TrainRequest, pseudo: Sequence[TrainingCase] = ()) -> Steps[TrainResult]:
     """Train; yields progress, `TrainingProgress` once batches run.
+
+    ``pseudo`` are cases that a model has labelled; they train like others and never measure.
 
     Closing the generator stops within a step and leaves a state that ``resume`` goes on from.
 
@@ -89,7 +92,7 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
     seen = check_unseen(start, datasets, fold)
     chosen = only_cases(datasets, {*fold.train, *fold.validation, *request.unlabelled})
     digest = yield from _data_hash(chosen, request.window)
-    identity = _identity(request, digest, fold, start)
+    identity = _identity(request, digest, fold, start, pseudo)
     check_folder(request.output, preset, identity, request.resume)
     recipe = preset.make_recipe()
     cache = request.cache or request.output / CACHE
@@ -102,14 +105,14 @@ def train(request: TrainRequest) -> Steps[TrainResult]:
     warnings += [*check_classes(training), *seen]
     told = start.tells_lesions_apart if isinstance(start, Model) else None
     tells = tells_lesions_apart(training) or bool(told)
-    trained = sorted({hidden(case.patient) for case in training})
+    trained = sorted({hidden(case.patient) for case in training} | {p.patient for p in pseudo})
     card = _Card(request, identity, sorted({case.patient for case in measured}), trained, tells)
     job = Job(
         preset=preset,
         device=device,
         network=network,
         loss=loss,
-        make_source=lambda seed: _source(preset, [*training, *taught], device, seed),
+        make_source=lambda seed: _source(preset, [*training, *taught, *pseudo], device, seed),
         folder=request.output,
         identity=identity,
         cases=measured,
@@ -149,7 +152,11 @@ def start_training(request: TrainRequest) -> Handle[TrainResult]:
 
 
 def _identity(
-    request: TrainRequest, data: str, fold: Fold, start: Model | Pretraining | None
+    request: TrainRequest,
+    data: str,
+    fold: Fold,
+    start: Model | Pretraining | None,
+    pseudo: Sequence[TrainingCase],
 ) -> dict[str, Any]:
     """What must be the same when the training is resumed, but for its settings."""
     identity: dict[str, Any] = {
@@ -159,6 +166,9 @@ def _identity(
     }
     if start is not None:
         identity["start"] = start.sha256
+    if pseudo:
+        identity["pseudo"] = pseudo_hash(pseudo)
+        identity["pseudo_slices"] = [case.name for case in pseudo]
     if request.unlabelled:
         identity["unlabelled"] = sorted(request.unlabelled)
         identity["distillation"] = request.distillation
@@ -261,6 +271,7 @@ class _Card:
                 "start_sha256": self.identity.get("start"),
                 "unlabelled_cases": self.identity.get("unlabelled", []),
                 "distillation": self.identity.get("distillation", 0.0),
+                "pseudo_slices": self.identity.get("pseudo_slices", []),
                 "chosen_by_validation": is_best,
                 **report.to_dict(),
             },
