@@ -305,7 +305,7 @@ def collect(data: Path, models: list[str], flips: str, keep: Path | None) -> lis
             expected = reference(data, name, case, explicit)
             result = run_to_end(segment(volume, settings, likelihood=True))
             assert result.likely is not None
-            one = {"case": case, "set": name, "patient": patients[case]}
+            one: dict[str, Any] = {"case": case, "set": name, "patient": patients[case]}
             one |= measure_case(volume, expected, result.labels, result.likely, explicit[case])
             found.append(one)
             if kept is not None:

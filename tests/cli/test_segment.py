@@ -242,3 +242,17 @@ def test_interrupting_the_program_leaves_nothing(scan, model_folder, tmp_path):
     assert done.returncode == 130
     assert done.stderr == "covseg: cancelled\n"
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_ranges_are_told_and_what_they_rest_on_is_kept(scan, model_folder, tmp_path, capsys):
+    assert main(command(scan, model_folder, tmp_path, "--ranges", "--json")) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    names = result["probability_files"]
+    assert names["lesion"] == "scan_lesion_probability.nii.gz"
+    assert {*names.values(), "scan.json", "scan_labels.nii.gz"} == set(os.listdir(tmp_path))
+    for side, ranges in result["likely_ranges"].items():
+        for figure, (low, high) in ranges.items():
+            assert 0 <= low <= result["measurements"][side][figure] + 1e-9
+            assert result["measurements"][side][figure] <= high + 1e-9 <= 100 + 1e-6
+    assert main(command(scan, model_folder, tmp_path / "again", "--ranges")) == 0
+    assert "Likely range" in capsys.readouterr().out

@@ -3,9 +3,11 @@
 import os
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
+from doubtful import likely_maps
 
 from napari_covseg.domain.progress import Progress
 
@@ -85,7 +87,7 @@ def fake_segment(monkeypatch, phantom):
         calls, steps, seconds, error, closed, done = (), 4, 0.0, None, 0, 0
         warnings = ("made of nothing",)
 
-        def __call__(self, volume, settings=None):
+        def __call__(self, volume, settings=None, likelihood=False):
             self.calls = (*self.calls, settings)
             try:
                 for done in range(self.steps):
@@ -101,7 +103,8 @@ def fake_segment(monkeypatch, phantom):
                 "model": {"name": "fake", "version": "1.0"},
                 "device": {"title": "CPU (1 core)"},
             }
-            return workflow.SegmentResult(labels, measure(labels), self.warnings, provenance)
+            found = workflow.SegmentResult(labels, measure(labels), self.warnings, provenance)
+            return replace(found, likely=likely_maps(labels.labels)) if likelihood else found
 
     fake = Fake()
     monkeypatch.setattr(workflow, "segment", fake)

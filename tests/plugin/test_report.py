@@ -225,6 +225,34 @@ def test_other_labels_make_a_preview_old_and_withdraw_the_sign_off(
     assert widget.view.reader.signed.text() == "Not signed"
 
 
+def test_other_lobes_make_a_preview_old(widget, with_labels, qtbot, phantom):
+    ct, _, _ = with_labels
+    widget.preview()
+    done(qtbot, widget)
+    assert widget.view.preview.stale.isHidden()
+    lobes = LobeMap(np.zeros(phantom.labels.labels.shape, np.uint8), phantom.volume.geometry)
+    widget.session.take_lobes(ct, lobes)
+    assert not widget.view.preview.stale.isHidden()
+
+
+def test_text_is_found_again_after_the_viewer_was_closed(viewer, widget, with_labels, phantom):
+    widget.view.reader.impression.setPlainText("Typical.")
+    widget.view.reader.co_rads.setCurrentIndex(6)
+    viewer.layers.clear()
+    assert widget.view.reader.impression.toPlainText() == ""
+    ct = add_ct(viewer, phantom.volume)
+    assert widget.study.offered(ct).text == "your text for the report"
+    assert widget.view.reader.impression.toPlainText() == ""
+    widget.view.reader.impression.setPlainText("As before.")
+    widget.study.take(ct)
+    assert widget.view.reader.impression.toPlainText() == "Typical.\nAs before."
+    assert widget.reading().co_rads == 5
+    widget.study.flush()
+    viewer.layers.clear()
+    again = add_ct(viewer, phantom.volume)
+    assert widget.study.offered(again).report.impression == "Typical.\nAs before."
+
+
 def test_points_of_quantify_go_into_the_report(widget, with_labels, qtbot):
     from napari_covseg.plugin.reader_scores import ReaderScores
 

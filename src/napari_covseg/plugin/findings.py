@@ -1,15 +1,16 @@
 """What was found in a study, kept by the CT it belongs to, and offered when it is opened again.
 
 One small JSON a CT in the user's data folder, named by a fingerprint of its voxels: where its
-labels were saved, its distances, and the reader's scores. It says nothing about the patient but
-the path that the user chose for the labels. No Qt.
+labels were saved, its distances, the reader's scores and what they wrote for the report. It says
+nothing about the patient but the path that the user chose for the labels, and what the reader wrote
+there. No Qt.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.editing.draft import fingerprint
+from napari_covseg.plugin.doubting import LABELS_FILE
 from napari_covseg.plugin.layers import LayerTuple, Placement, label_layers, placement_of
 from napari_covseg.plugin.reader_scores import KINDS, ReaderScores, part_names
 from napari_covseg.plugin.rulers import Ruler
@@ -25,6 +27,29 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 _VERSION = 1
+MOST_CO_RADS = 6
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a reader wrote for a report; a sign-off is not kept, it is of what was seen then."""
+
+    findings: str = ""
+    impression: str = ""
+    co_rads: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was written."""
+        return self == Written()
+
+    def after(self, older: Written) -> Written:
+        """What was written before, and this below it."""
+        return Written(
+            "\n".join(filter(None, (older.findings, self.findings))),
+            "\n".join(filter(None, (older.impression, self.impression))),
+            older.co_rads if self.co_rads is None else self.co_rads,
+        )
 
 
 @dataclass(frozen=True)
@@ -32,18 +57,20 @@ class Findings:
     """What was found in one CT.
 
     ``labels`` is the label map that was saved last, None if none was; ``reader`` holds the
-    reader's scores by kind. ``kept`` is when this was written.
+    reader's scores by kind, ``report`` what they wrote. ``kept`` is when this was written.
     """
 
     labels: Path | None = None
     rulers: tuple[Ruler, ...] = ()
     reader: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    report: Written = field(default_factory=Written)
     kept: datetime | None = None
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to offer."""
-        return self.labels is None and not self.rulers and not any(self.reader.values())
+        marked = self.rulers or any(self.reader.values())
+        return self.labels is None and not marked and self.report.empty
 
     @property
     def text(self) -> str:
@@ -54,6 +81,8 @@ class Findings:
             parts.append(f"{many} distance{'' if many == 1 else 's'}")
         if any(self.reader.values()):
             parts.append("your scores")
+        if not self.report.empty:
+            parts.append("your text for the report")
         return ", ".join(parts)
 
 
@@ -96,6 +125,7 @@ def write_findings(path: Path, findings: Findings) -> None:
         "labels": None if findings.labels is None else str(findings.labels),
         "rulers": [[list(ruler.start), list(ruler.end)] for ruler in findings.rulers],
         "reader": {kind: dict(points) for kind, points in findings.reader.items() if points},
+        "report": asdict(findings.report),
         "kept": datetime.now().isoformat(timespec="seconds"),
     }
     write_json(path, content)
@@ -115,6 +145,7 @@ def read_findings(path: Path) -> Findings | None:
                 for kind, points in held["reader"].items()
                 if kind in KINDS
             },
+            report=_written(held.get("report", {})),
             kept=datetime.fromisoformat(held["kept"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -140,7 +171,10 @@ def labels_steps(labels: Path, placement: Placement) -> Steps[list[LayerTuple]]:
     found = read_labels(labels)
     if not found.geometry.same_as(placement.geometry):
         raise InputError(f"{labels.name}: these labels are on another grid than the CT by now")
-    return label_layers(found)
+    layers = label_layers(found)
+    for _, arguments, _ in layers:
+        arguments["metadata"] = {**arguments["metadata"], LABELS_FILE: str(labels)}
+    return layers
 
 
 def reader_scores(findings: Findings) -> list[ReaderScores]:
@@ -151,6 +185,15 @@ def reader_scores(findings: Findings) -> list[ReaderScores]:
 def _point(values: Any) -> tuple[float, float, float]:
     z, y, x = (float(value) for value in values)
     return z, y, x
+
+
+def _written(held: Mapping[str, Any]) -> Written:
+    co_rads = held.get("co_rads")
+    return Written(
+        str(held.get("findings", "")),
+        str(held.get("impression", "")),
+        co_rads if isinstance(co_rads, int) and 0 <= co_rads <= MOST_CO_RADS else None,
+    )
 
 
 def _points(kind: str, points: Mapping[str, Any]) -> dict[str, int]:

@@ -56,7 +56,7 @@ LOBES = (
 PART_COLUMNS = (
     "Lung\nml", "GGO\nml", "GGO\n%", "Cons.\nml", "Cons.\n%", "Total\nml", "Total\n%",
 )  # fmt: skip
-SCORE_COLUMNS = ("Score", "Value", "Of", "Interval")
+SCORE_COLUMNS = ("Score", "Value", "Of", "Likely range")
 LESION_COLUMNS = ("Where", "ml", "Mean HU", "Cons. %", "Slice")
 DENSITY_COLUMNS = ("Mean\nHU", "Mass\ng", "Perc15\nHU", "LAA-950\n%")
 DENSITY_ROWS = (
@@ -103,6 +103,8 @@ def number_text(value: float | None, decimals: int = 0) -> str:
 
 def score_rows(result: Quantification) -> list[Row]:
     """PO and PHO in percent, then the scores in points; ≈ marks what rests on approximations."""
+    from napari_covseg.quantify.doubt import NARROW
+
     both = result.parts["both"]
     rows = [
         _percent_row(
@@ -121,6 +123,7 @@ def score_rows(result: Quantification) -> list[Row]:
         given = score.value_range
         interval = NONE if given is None else f"{given[0]} to {given[1]}"
         tip = f"{tip}. {score.note[:1].upper()}{score.note[1:]}." if score.note else f"{tip}."
+        tip = f"{tip} {NARROW[key]}" if given is not None and key in NARROW else tip
         rows.append(Row(key, title, (value, str(score.maximum), interval), tip))
     return rows
 
@@ -156,7 +159,7 @@ def _figures_row(key: str, title: str, one: RegionFigures) -> Row:
         number_text(one.lesions.percent, 1),
     )
     given = one.lesions.percent_range
-    tip = "" if given is None else f"Total between {given[0]:.1f} and {given[1]:.1f} %."
+    tip = "" if given is None else f"Total likely between {given[0]:.1f} and {given[1]:.1f} %."
     return Row(key, title, cells, tip)
 
 
@@ -276,10 +279,13 @@ def lesions_text(result: Quantification) -> str:
 
 def copied_text(result: Quantification) -> str:
     """Tables with tabs between the cells, for a spreadsheet or a report."""
+    from napari_covseg.plugin.range_texts import RANGE_COLUMNS, range_rows
+
     blocks = [
-        _block(("Score", "Value", "Of", "Interval"), score_rows(result)),
+        _block(SCORE_COLUMNS, score_rows(result)),
         _block(("Part", *PART_COLUMNS), part_rows(result)),
         _block((f"Lobe ({result.lobes_from})", *PART_COLUMNS), lobe_rows(result)),
+        _block(("Likely range", *RANGE_COLUMNS), range_rows(result)),
         _block(("Lesion", *LESION_COLUMNS), lesion_rows(result)),
         _block(("Density", *DENSITY_COLUMNS), density_rows(result)),
         _block(("Bands, % of the lung", *BAND_TITLES.values()), band_rows(result)),

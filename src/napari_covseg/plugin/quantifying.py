@@ -10,6 +10,7 @@ from psygnal import Signal
 
 from napari_covseg.domain.labels import LESION_LABELS
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.plugin.doubting import DoubtOf, no_doubt
 from napari_covseg.plugin.layers import join, volume_of
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ class Source:
         return tuple(layer for layer in (self.lungs, self.lesions) if layer is not None)
 
 
-def quantify_steps(source: Source) -> Steps[Quantification]:
+def quantify_steps(source: Source, doubt_of: DoubtOf = no_doubt) -> Steps[Quantification]:
     """Measure what the layers hold; runs in a worker's thread.
+
+    ``doubt_of`` says what the model that drew them was in doubt of.
 
     The arrays are read in the thread, so that painting never waits for a copy. Who calls drops the
     result if a label was edited meanwhile (`LabelWatch.version`).
@@ -101,7 +104,9 @@ def quantify_steps(source: Source) -> Steps[Quantification]:
         yield Progress(0, 1, "reading the labels")
         labels = join(layers)
         known = not any(ASSUMED in warning for warning in volume.warnings)
-        return (yield from quantify(labels, volume, source.lobes, spacing_known=known))
+        return (
+            yield from quantify(labels, volume, source.lobes, doubt_of(labels), spacing_known=known)
+        )
 
     return steps()
 

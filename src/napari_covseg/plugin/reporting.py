@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.plugin.doubting import doubt_of, file_of
 from napari_covseg.plugin.layers import join, volume_of
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels
+    from napari.layers import Image
 
     from napari_covseg.cases.records import LabelVersion
     from napari_covseg.domain.lobes import LobeMap
@@ -95,12 +96,12 @@ def content_steps(
         for layer in (lungs, lesions)
         if layer is not None
     ]
-    lobes = session.lobes.get(ct)
+    lobes, in_doubt = session.lobes.get(ct), doubt_of(session, desk, ct)
     drawn = any(
         getattr(layer, "_undo_history", ()) for layer in (lungs, lesions) if layer is not None
     )
     known = _known_origin(session, desk, ct, drawn)
-    file = _file_of(lungs) or _file_of(lesions)
+    file = file_of(lungs) or file_of(lesions)
 
     def steps() -> Steps[FindingsContent]:
         from napari_covseg.workflows.origin import Origin, origin_of
@@ -113,7 +114,9 @@ def content_steps(
             from napari_covseg.io.labels import label_case_name
 
             origin = origin_of(file, label_case_name(file), labels)
-        case = CaseFiles(replace(labels, case=volume.case), volume, origin or Origin(), lobes)
+        doubt = in_doubt(labels)
+        labels = replace(labels, case=volume.case)
+        case = CaseFiles(labels, volume, origin or Origin(), lobes, doubt=doubt)
         return (yield from report_content(case, reading))
 
     return steps()
@@ -200,9 +203,3 @@ def _stored_origin(version: LabelVersion, edited: bool) -> Origin | None:
         return None
     changed = edited or version.kind != Kind.PREDICTION
     return Origin(True, changed, {"sha256": version.model})
-
-
-def _file_of(layer: Labels | None) -> Path | None:
-    """The file that a layer was opened from."""
-    path = None if layer is None else layer.source.path
-    return Path(path) if path else None

@@ -88,11 +88,13 @@ class Case:
 class Session:
     """Which CT has which result. ``changed`` tells that a case came, went or was edited.
 
-    ``labels_saved`` tells a CT whose labels were written, and where.
+    ``labels_saved`` tells a CT whose labels were written, and where; ``lobes_changed`` a CT that
+    has another lobe map.
     """
 
     changed = Signal()
     labels_saved = Signal(object, Path)
+    lobes_changed = Signal(object)
 
     def __init__(self, viewer: Viewer) -> None:
         self._ref = ref(viewer)
@@ -107,6 +109,14 @@ class Session:
         viewer = self._ref()
         assert viewer is not None
         return viewer
+
+    def take_lobes(self, ct: Image, lobes: LobeMap | None) -> None:
+        """The lobe map that was read, or found, for a CT; None: lobes are approximated."""
+        if lobes is None:
+            self.lobes.pop(ct, None)
+        else:
+            self.lobes[ct] = lobes
+        self.lobes_changed.emit(ct)
 
     def case_of(self, ct: Image | None) -> Case | None:
         """The result that belongs to a CT."""
@@ -203,7 +213,7 @@ def segmented_steps(volume: CTVolume, settings: SegmentSettings) -> Steps[Segmen
     """Segment, and prepare what the layers show. Runs in a worker's thread."""
     from napari_covseg.workflows import segment as workflow
 
-    result = yield from workflow.segment(volume, settings)
+    result = yield from workflow.segment(volume, settings, likelihood=True)
     yield Progress(0, 1, "drawing")
     return as_segmented(result)
 

@@ -14,7 +14,13 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_covseg.domain.errors import CovsegError
-from napari_covseg.plugin.findings import Findings, findings_path, read_findings, write_findings
+from napari_covseg.plugin.findings import (
+    Findings,
+    Written,
+    findings_path,
+    read_findings,
+    write_findings,
+)
 from napari_covseg.plugin.layers import is_ct
 from napari_covseg.plugin.napari_versions import unwrapped
 from napari_covseg.plugin.reader_scores import ReaderScores
@@ -85,7 +91,10 @@ class Study:
             return None
         older, kept.older = kept.older, None
         reader = {**older.reader, **kept.now.reader}
-        kept.now = replace(kept.now, labels=kept.now.labels or older.labels, reader=reader)
+        report = kept.now.report.after(older.report)
+        kept.now = replace(
+            kept.now, labels=kept.now.labels or older.labels, reader=reader, report=report
+        )
         rulers = self._reading.rulers_of(ct)
         if older.rulers and rulers is not None:
             rulers.add(older.rulers)
@@ -114,6 +123,18 @@ class Study:
         kept.now = replace(kept.now, reader=reader)
         self._save_soon(ct)
 
+    def report(self, ct: Image) -> Written:
+        """What the reader wrote for the report."""
+        kept = self._kept.get(ct)
+        return Written() if kept is None else kept.now.report
+
+    def set_report(self, ct: Image, written: Written) -> None:
+        """Keep what the reader wrote."""
+        kept = self._kept.get(ct)
+        if kept is not None and kept.now.report != written:
+            kept.now = replace(kept.now, report=written)
+            self._save_soon(ct)
+
     def flush(self) -> None:
         """Write what is not yet written."""
         self._timer.stop()
@@ -135,6 +156,7 @@ class Study:
             labels=now.labels or older.labels,
             rulers=older.rulers + now.rulers,
             reader={**older.reader, **now.reader},
+            report=now.report.after(older.report),
         )
         try:
             write_findings(kept.path, both)

@@ -10,9 +10,11 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin.desk import desk_of
+from napari_covseg.plugin.doubting import doubt_of
 from napari_covseg.plugin.live_volumes import measurements_of
 from napari_covseg.plugin.quantify_texts import score_parts
 from napari_covseg.plugin.quantifying import LabelWatch, Source, lesion_voxel, quantify_steps
+from napari_covseg.plugin.range_texts import range_rows
 from napari_covseg.plugin.reader_scores import KINDS, ReaderScores, agreement_text
 from napari_covseg.plugin.reading import reading_of
 from napari_covseg.plugin.session import session_of
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
 
     from napari_covseg.domain.lobes import LobeMap
     from napari_covseg.plugin.correction import Correction
+    from napari_covseg.plugin.session import Case
     from napari_covseg.quantify.case import Quantification
 
 QUIET_MS = 1200
 """Figures are measured anew this long after the last edit."""
 _LIVE_MS = 100
+_OLD = -1
+"""A version of the labels that is always out of date."""
 
 
 class QuantifyWidget(QWidget):
@@ -47,8 +52,9 @@ class QuantifyWidget(QWidget):
         self.view = QuantifyView(napari_viewer, self.ct)
         self.source: Source | None = None
         self.result: Quantification | None = None
+        self._case: Case | None = None
         self._watch: LabelWatch | None = None
-        self._measured_version = -1
+        self._measured_version = _OLD
         self._live: Correction | None = None
         self._measurer = Runner()
         self.files = QuantifyFiles(self, self.view, self._on_lobes)
@@ -117,10 +123,13 @@ class QuantifyWidget(QWidget):
             return
         ct = self.ct.value
         lungs, lesions = self.session.labels_of(ct) if ct is not None else (None, None)
-        held = self.source
-        if held is not None and (held.ct, held.lungs, held.lesions) == (ct, lungs, lesions):
+        held, case = self.source, self.session.case_of(ct)
+        same = held is not None and (held.ct, held.lungs, held.lesions) == (ct, lungs, lesions)
+        # A result's layers are seen before the result: only it knows what the model doubted.
+        if same and case is self._case:
             return
         self._drop()
+        self._case = case
         self._show_reader()
         if ct is None or (lungs is None and lesions is None):
             self.view.show_nothing(ct is not None)
@@ -137,7 +146,7 @@ class QuantifyWidget(QWidget):
         if watch is not None:
             watch.close()
         self._follow(None)
-        self.source = self.result = None
+        self.source = self.result = self._case = None
         self.files.take(None, None)
         self._measurer.abandon()
         if not self._retired:
@@ -148,9 +157,7 @@ class QuantifyWidget(QWidget):
     def _on_edited(self) -> None:
         if self._retired:
             return
-        correction = self.desk.correction
-        ct = None if self.source is None else self.source.ct
-        self._follow(correction if correction is not None and correction.ct is ct else None)
+        self._follow(self._own_correction())
         if self.result is not None:
             self.view.show_stale(True, self._is_live())
         self._show_live_soon()
@@ -162,9 +169,23 @@ class QuantifyWidget(QWidget):
             return
         if self._live is not None:
             self._live.counted.disconnect(self._show_live_soon)
+            self._live.slices.changed.disconnect(self._on_reviewed)
         self._live = correction
         if correction is not None:
             correction.counted.connect(self._show_live_soon)
+            correction.slices.changed.connect(self._on_reviewed)
+
+    def _own_correction(self) -> Correction | None:
+        """What the Correct widget works on, if that is what is measured here."""
+        correction, source = self.desk.correction, self.source
+        own = correction is not None and source is not None and correction.ct is source.ct
+        return correction if own else None
+
+    def _on_reviewed(self) -> None:
+        """Slices that were reviewed are in doubt no more."""
+        if not self._retired and self.result is not None and range_rows(self.result):
+            self._measured_version = _OLD
+            self._quiet.start()
 
     def _is_live(self) -> bool:
         return self._live is not None and self._live.tally is not None
@@ -188,7 +209,7 @@ class QuantifyWidget(QWidget):
 
     @property
     def _version(self) -> int:
-        return -1 if self._watch is None else self._watch.version
+        return _OLD if self._watch is None else self._watch.version
 
     # Measuring
 
@@ -206,8 +227,9 @@ class QuantifyWidget(QWidget):
         if self._retired or source is None or not self.isVisible():
             return
         version = self._version
+        self._follow(self._own_correction())
         try:
-            steps = quantify_steps(source)
+            steps = quantify_steps(source, doubt_of(self.session, self.desk, source.ct))
         except CovsegError as error:
             tell_error(error)
             return
@@ -248,12 +270,11 @@ class QuantifyWidget(QWidget):
         self.reading.go_to(lesion_voxel(self.source, lesion), flash=True)
 
     def _on_lobes(self, ct: Image, lobes: LobeMap | None) -> None:
-        if lobes is None:
-            self.session.lobes.pop(ct, None)
-        else:
-            self.session.lobes[ct] = lobes
+        self.session.take_lobes(ct, lobes)
         if self.source is not None and self.source.ct is ct:
             self.source = Source(ct, self.source.lungs, self.source.lesions, lobes)
+            # Also if nobody looks now: what was measured with other lobes must not be shown.
+            self._measured_version = _OLD
             self.measure()
 
     # The reader's own scores

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_covseg.plugin import quantify_texts as texts
+from napari_covseg.plugin.range_texts import RANGE_COLUMNS, range_rows, ranges_text
 from napari_covseg.plugin.widgets.found_again import FoundAgain
 from napari_covseg.plugin.widgets.opening import Opening
 from napari_covseg.plugin.widgets.pieces import paragraph, scrolled
@@ -137,7 +138,8 @@ class QuantifyView(QWidget):
         """Grey what is of before the last edit; ``live``: but not the volumes by side."""
         but = LIVE if live else ()
         self.severity.parts.show_stale(stale, but)
-        for table in (self.severity.scores, self.severity.lobes, self.lesions.table):
+        page = self.severity
+        for table in (page.scores, page.lobes, page.ranges, self.lesions.table):
             table.show_stale(stale)
         self.density.show_stale(stale)
         self.buttons.setEnabled(not stale)
@@ -160,6 +162,8 @@ class SeverityPage(QWidget):
         self.load_lobes.setToolTip("Read the five lobes from a NIfTI, NRRD or MetaImage file")
         self.parts = FiguresTable(texts.PART_COLUMNS, tips=_PART_TIPS, wide_first=True)
         self.lobes = FiguresTable(texts.PART_COLUMNS, tips=_PART_TIPS, wide_first=True)
+        self.ranges_about = paragraph()
+        self.ranges = FiguresTable(RANGE_COLUMNS)
         row = QHBoxLayout()
         row.addWidget(self.lobes_from, 1)
         row.addWidget(self.load_lobes)
@@ -170,6 +174,8 @@ class SeverityPage(QWidget):
         layout.addWidget(self.parts)
         layout.addLayout(row)
         layout.addWidget(self.lobes)
+        layout.addWidget(self.ranges_about)
+        layout.addWidget(self.ranges)
         layout.addStretch(1)
 
     def show_result(self, result: Quantification) -> None:
@@ -182,6 +188,11 @@ class SeverityPage(QWidget):
         self.lobes.show_rows(lobes)
         self.lobes.setVisible(bool(lobes))
         self.lobes_from.setText(texts.lobes_text(result))
+        ranges = range_rows(result)
+        self.ranges.show_rows(ranges, bold=("both",))
+        self.ranges_about.setText(ranges_text(result))
+        for part in (self.ranges_about, self.ranges):
+            part.setVisible(bool(ranges))
 
     def show_live(self, measurements: Measurements, ml_known: bool) -> None:
         """Volumes by side, as they are now."""

@@ -19,6 +19,7 @@ from napari_covseg.domain.errors import CovsegError, UsageError
 from napari_covseg.domain.progress import Steps
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.desk import desk_of
+from napari_covseg.plugin.findings import Written
 from napari_covseg.plugin.layers import placement_of
 from napari_covseg.plugin.quantifying import LabelWatch
 from napari_covseg.plugin.report_readings import Readings
@@ -90,6 +91,8 @@ class ReportWidget(QWidget):
         reader.co_rads.currentIndexChanged.connect(self._on_text)
         self.ct.changed.connect(self._adopt)
         self.session.changed.connect(self._adopt)
+        self.session.lobes_changed.connect(self._on_lobes)
+        self.study.changed.connect(self._on_study)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
         # napari deletes docks without closing their widgets.
@@ -144,6 +147,7 @@ class ReportWidget(QWidget):
             # Two CTs on one grid may share labels, but not what is measured in them.
             self._follow(layers)
             self._show_reading()
+            self._on_study()
         elif layers != self._layers:
             self._follow(layers)
             self._on_edited()
@@ -161,7 +165,27 @@ class ReportWidget(QWidget):
         if self._retired:
             return
         self._withdraw("The labels were changed: the sign-off was withdrawn.")
+        self._mark_old()
+
+    def _on_lobes(self, ct: Image) -> None:
+        """The figures that were shown rest on other lobes."""
+        if not self._retired and ct is self._shown:
+            self._mark_old()
+
+    def _mark_old(self) -> None:
         self.view.preview.stale.setVisible(self.view.preview.isVisibleTo(self.view))
+
+    def _on_study(self) -> None:
+        """What the reader wrote about this CT before was found again."""
+        if self._retired or self._shown is None:
+            return
+        written, reading = self.study.report(self._shown), self.readings.of(self._shown)
+        if written.empty:
+            return
+        if written != Written(reading.findings, reading.impression, reading.co_rads):
+            self._withdraw("The report was changed: the sign-off was withdrawn.")
+            self.readings.write(self._shown, written.findings, written.impression, written.co_rads)
+            self._show_reading()
 
     def _show_reading(self) -> None:
         reader, reading = self.view.reader, self.readings.of(self._shown)
@@ -183,12 +207,12 @@ class ReportWidget(QWidget):
         self._withdraw("The report was changed: the sign-off was withdrawn.")
         reader = self.view.reader
         at = reader.co_rads.currentIndex()
-        self.readings.write(
-            self._shown,
-            reader.findings.toPlainText().strip(),
-            reader.impression.toPlainText().strip(),
-            at - 1 if at > 0 else None,
+        findings, impression = (
+            part.toPlainText().strip() for part in (reader.findings, reader.impression)
         )
+        written = Written(findings, impression, at - 1 if at > 0 else None)
+        self.readings.write(self._shown, written.findings, written.impression, written.co_rads)
+        self.study.set_report(self._shown, written)
 
     def reading(self) -> Reading:
         """What stands in the fields, the points given in Quantify, and who signed."""
