@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from napari_covseg.io.csv_cells import csv_cell
 from napari_covseg.metrics.overlap import Counts
 from napari_covseg.metrics.summary import PatientMean, mean_over_patients
 from napari_covseg.reports.crossval_content import MEASURED
@@ -141,7 +142,7 @@ def sweep_csv(content: SweepContent) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(lines)
+    writer.writerows(map(csv_cell, line) for line in lines)
     return text.getvalue()
 
 
