@@ -203,7 +203,9 @@ def test_save_writes_the_files_of_the_command_line(with_ct, qtbot, phantom, tmp_
     qtbot.waitUntil(lambda: not with_ct.jobs_running())
     assert sorted(path.name for path in tmp_path.glob("phantom*")) == [
         "phantom.json",
+        "phantom_consolidation_probability.nii.gz",
         "phantom_labels.nii.gz",
+        "phantom_lesion_probability.nii.gz",
     ]
     back = read_labels(tmp_path / "phantom_labels.nii.gz")
     np.testing.assert_array_equal(back.labels, phantom.labels.labels)
