@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from picture_sets import corner_classifier
+from picture_sets import CornerExtractor, corner_classifier
 
 from napari_covseg.inference.grad_cam import grad_cam, log_odds, on_picture
 from napari_covseg.models.classifier_heads import LayersHead
@@ -61,6 +61,25 @@ def test_it_is_captums(plane):
     expected = (theirs / theirs.max())[0, 0].detach().numpy()
     assert mine == pytest.approx(expected, abs=1e-4)
     assert mine.std() > 0.01
+
+
+def test_what_the_features_leave_out_is_dark(plane):
+    from dataclasses import replace
+
+    class LungOnly(CornerExtractor):
+        def maps(self, grey):
+            maps = torch.nn.functional.adaptive_avg_pool2d(grey, 8)
+            lung = torch.zeros_like(maps)
+            lung[:, :, :, 5:] = 1
+            return maps, lung
+
+        def from_maps(self, maps, beside, pooled=True):
+            return (maps * beside).mean(dim=(2, 3))
+
+    classifier = replace(corner_classifier(), extractor=LungOnly().eval())
+    heat = grad_cam(classifier, plane, 1)
+    assert heat[:, 20:].sum() > 0.7 * heat.sum()
+    assert heat[:, :16].max() == 0
 
 
 def test_log_odds_of_two_classes_are_the_difference_of_logits():

@@ -1,7 +1,11 @@
 """Where a classifier looks: Grad-CAM (Selvaraju et al. 2017) on its frozen network.
 
+The gradient is taken place by place (Draelos & Carin 2020, "HiResCAM"): for features that are means
+over the whole map that is Grad-CAM itself, and for those that are means over the lungs it says, as
+Grad-CAM's mean gradient would not, that nothing else counted.
+
 The map is of the log odds of a class against all others, so that it also exists where a head gives
-one number for two classes. Ten lines of its own, since the gradient is asked for between the
+one number for two classes. A few lines of its own, since the gradient is asked for between the
 network's map and the trained head, which are no layers of one module; in tests Captum's
 LayerGradCam is the reference.
 """
@@ -35,8 +39,7 @@ def grad_cam(
     features = extractor.from_maps(maps, beside.cpu(), classifier.pooled)
     odds = log_odds(classifier.explain.logits(features).mean(dim=0), code)
     (gradient,) = torch.autograd.grad(odds.sum(), maps)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    heat = (weights * maps.detach()).sum(dim=1, keepdim=True).relu()
+    heat = (gradient * maps.detach()).sum(dim=1, keepdim=True).relu()
     heat = F.interpolate(heat, size=plane.shape, mode="bilinear", align_corners=False)
     top = float(heat.max())
     return np.asarray((heat / top if top > 0 else heat)[0, 0].numpy(), np.float32)
