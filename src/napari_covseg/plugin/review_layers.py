@@ -16,6 +16,7 @@ from napari_covseg.domain.colours import LABEL_COLOURS
 from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.editing.consensus import Comparison, Difference, Rule
 from napari_covseg.plugin.layers import lesions_layer, lungs_layer, placement_of
+from napari_covseg.plugin.napari_versions import remove_layers
 from napari_covseg.plugin.session import session_of
 
 if TYPE_CHECKING:
@@ -73,9 +74,8 @@ class Shelf:
         viewer = self._viewer()
         self.hide_own(False)
         layers, self.layers = list(self.layers.values()), {}
-        for layer in layers:
-            if viewer is not None and layer in viewer.layers:
-                viewer.layers.remove(layer)
+        if viewer is not None:
+            remove_layers(viewer, layers)
 
 
 class Turns:
