@@ -10,7 +10,17 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 PLUGIN = "napari-covseg"
-WIDGETS = ("Segment", "Correct", "Quantify", "Compare", "Dataset", "Review", "Retrain", "Report")
+WIDGETS = (
+    "Segment",
+    "Correct",
+    "Quantify",
+    "Compare",
+    "Dataset",
+    "Review",
+    "Retrain",
+    "Detect",
+    "Report",
+)
 DOCK_WIDTH = 380
 
 

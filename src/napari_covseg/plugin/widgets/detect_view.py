@@ -1,0 +1,131 @@
+"""What the Detect widget looks like: controls and texts, no decisions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_covseg.plugin.detecting import COLUMNS, TIPS, rows_of
+from napari_covseg.plugin.widgets.device_line import DeviceLine
+from napari_covseg.plugin.widgets.opening import Opening
+from napari_covseg.plugin.widgets.pieces import (
+    Folded,
+    Running,
+    paragraph,
+    primary_button,
+    scrolled,
+)
+from napari_covseg.plugin.widgets.quantify_tables import FiguresTable
+from napari_covseg.workflows.detect_settings import LEAST_SCORE, DetectSettings
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_covseg.workflows.detect import DetectResult
+
+NOTICE = "Research use only. Not a medical device."
+NO_DETECTOR = (
+    "No detector ships with this package. Train one with <code>covseg detect-train</code>, then "
+    "choose its folder here."
+)
+MOST_ROWS = 12
+
+
+class DetectView(QWidget):
+    """Top to bottom: the button, the CT, the detector, what was found, options, the notice."""
+
+    def __init__(self, viewer: Viewer, ct: Any, settings: DetectSettings) -> None:
+        super().__init__()
+        self.setMinimumWidth(360)
+        self.run = primary_button("Find lesions", "Look for GGO and consolidation in every slice")
+        self.running = Running()
+        self.ct = ct
+        self.empty = Opening(viewer)
+        self.detector = paragraph("")
+        self.choose = QPushButton("Choose a detector…")
+        self.choose.setToolTip("The folder of a detector that covseg detect-train made")
+        self.summary = paragraph("")
+        self.table = FiguresTable(COLUMNS, stretch=0, most_rows=MOST_ROWS, tips=TIPS)
+        self.save = QPushButton("Save…")
+        self.save.setToolTip("Write the masks (NIfTI) and the lesions (JSON) into a folder")
+        self.score = QDoubleSpinBox()
+        self.score.setRange(LEAST_SCORE, 1.0)
+        self.score.setSingleStep(0.05)
+        self.score.setValue(settings.score)
+        self.score.setToolTip("What scores less is left out; lower finds more, and more wrongly")
+        self.device = DeviceLine()
+        self._build()
+
+    def _build(self) -> None:
+        self.ct_row = QWidget()
+        row = QHBoxLayout(self.ct_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("CT"))
+        row.addWidget(self.ct.native, 1)
+        options = Folded("Options")
+        form = QWidget()
+        rows = QFormLayout(form)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addRow("Least score", self.score)
+        options.addWidget(form)
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        parts = (self.ct_row, self.empty, self.detector, self.choose, self.summary, self.table)
+        for part in (*parts, self.save, options, self.device):
+            column.addWidget(part)
+        column.addStretch(1)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        scroll = scrolled(inner)
+        for part in (self.run, self.running, scroll, paragraph(f"<small>{NOTICE}</small>")):
+            outer.addWidget(part)
+        outer.setStretchFactor(scroll, 1)
+        self.show_running(False)
+        self.show_result(None)
+
+    def show_choice(self, has_ct: bool, detector: str, run_text: str) -> None:
+        """A CT and a detector are chosen, or not (then what to do is said instead)."""
+        self.run.setText(run_text)
+        self.run.setEnabled(has_ct and bool(detector))
+        self.empty.setVisible(not has_ct)
+        self.ct_row.setVisible(has_ct)
+        self.detector.setText(f"Detector <b>{detector}</b>" if detector else NO_DETECTOR)
+        self.choose.setText("Another detector…" if detector else "Choose a detector…")
+
+    def show_result(self, result: DetectResult | None) -> None:
+        """What was found in the chosen CT, if it was looked through."""
+        found = result is not None
+        lesions = result.detection.lesions if result is not None else ()
+        self.table.setVisible(bool(lesions))
+        self.save.setVisible(found)
+        self.summary.setVisible(found)
+        if result is None:
+            return
+        self.table.show_rows(rows_of(lesions))
+        count = f"{len(lesions)} lesion{'' if len(lesions) == 1 else 's'}"
+        model = result.provenance["model"]
+        told = count if lesions else "No lesion scores enough"
+        device = result.detection.device.title
+        words = [f"{told} · {model['name']} {model['version']} on {device}"]
+        words += [f"⚠ {text}" for text in result.warnings]
+        self.summary.setText("\n".join(words))
+
+    def show_running(self, running: bool) -> None:
+        """Progress and Cancel stand in place of the button while it works."""
+        self.run.setVisible(not running)
+        self.running.setVisible(running)
+        for part in (self.choose, self.score):
+            part.setEnabled(not running)
+        if running:
+            self.running.restart()
