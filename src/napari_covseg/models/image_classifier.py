@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from napari_covseg.domain.errors import ModelError
-from napari_covseg.io.atomic import atomic_file
+from napari_covseg.domain.errors import ModelError, ResourceError
+from napari_covseg.models.checkpoint import replace_file
 from napari_covseg.models.classifier_heads import (
     Head,
     LayersHead,
@@ -106,8 +106,8 @@ def write_classifier(folder: Path, classifier: ImageClassifier) -> Path:
 
     Raises
     ------
-    ResourceError, InputError
-        If the disk is full; if the folder cannot be written to.
+    ResourceError
+        If the files cannot be written.
     """
     name = classifier.name
     stored = {**classifier.explain.tensors("head"), **_reference_tensors(classifier.references)}
@@ -117,16 +117,19 @@ def write_classifier(folder: Path, classifier: ImageClassifier) -> Path:
     content = save({key: value.contiguous() for key, value in stored.items()})
     card = {**classifier.card, **_described(classifier)}
     card["sha256"] = hashlib.sha256(content).hexdigest()
-    with atomic_file(folder / f"{name}.safetensors") as file:
-        file.write(content)
-    if isinstance(classifier.head, MembersHead):
-        members = write_members(classifier.head.members)
-        card["members_sha256"] = hashlib.sha256(members).hexdigest()
-        with atomic_file(folder / f"{name}.skops") as file:
-            file.write(members)
-    text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with atomic_file(folder / f"{name}.json") as file:
-        file.write(text.encode(errors="replace"))
+    try:
+        replace_file(folder / f"{name}.safetensors", content)
+        if isinstance(classifier.head, MembersHead):
+            members = write_members(classifier.head.members)
+            card["members_sha256"] = hashlib.sha256(members).hexdigest()
+            replace_file(folder / f"{name}.skops", members)
+        text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        replace_file(folder / f"{name}.json", text.encode(errors="replace"))
+    except OSError as error:
+        raise ResourceError(
+            f"{name}: the classifier cannot be written ({error.strerror}); make room, or choose "
+            "another folder"
+        ) from error
     return folder / f"{name}.json"
 
 
