@@ -40,8 +40,8 @@ def boundary_bce_dice(
         bool, same shape.
     weights
         a at the start and at the end of the training. Kervadec et al. add 0.01 in each epoch; here
-        a training has no fixed length. Where the boundary weighs nearly all (0.9), to predict no
-        lesion at all is close to the least that the loss can be, and short trainings end there.
+        a training has no fixed length. Where the boundary weighs nearly all, to predict no lesion
+        is close to the least that the loss can be.
     rebalance
         Whether the rest weighs less as the boundary weighs more.
     spacing
