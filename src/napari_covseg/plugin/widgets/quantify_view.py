@@ -156,7 +156,7 @@ class SeverityPage(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scores = FiguresTable(texts.SCORE_COLUMNS[1:])
+        self.scores = FiguresTable(texts.SCORE_COLUMNS[1:], stretch=0)
         self.lobes_from = paragraph()
         self.load_lobes = QPushButton("Load lobes…")
         self.load_lobes.setToolTip("Read the five lobes from a NIfTI, NRRD or MetaImage file")
@@ -183,7 +183,8 @@ class SeverityPage(QWidget):
         rows = texts.score_rows(result)
         self.scores.show_rows(rows, bold=("po",))
         self.scores.setColumnHidden(2, all(row.cells[2] == texts.NONE for row in rows))
-        self.parts.show_rows(texts.part_rows(result), bold=("both",))
+        # Not bold: in a narrow dock beside a scroll bar these figures would not fit.
+        self.parts.show_rows(texts.part_rows(result))
         lobes = texts.lobe_rows(result)
         self.lobes.show_rows(lobes)
         self.lobes.setVisible(bool(lobes))
