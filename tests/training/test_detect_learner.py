@@ -53,7 +53,7 @@ def test_two_lesions_are_learned_by_heart():
     there = instances_of(codes)
     image = torch.from_numpy(grey.astype(np.float32))[None] / 127.5 - 1
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
-    for _ in range(12):
+    for _ in range(24):
         set_to_train(network)
         loss = torch.stack(list(network([image] * 2, [there.target()] * 2).values())).sum()
         optimiser.zero_grad()
