@@ -181,9 +181,9 @@ class SeverityPage(QWidget):
     def show_result(self, result: Quantification) -> None:
         """Fill the page."""
         rows = texts.score_rows(result)
-        self.scores.show_rows(rows, bold=("po",))
+        # Not bold here and below: in a narrow dock beside a scroll bar it would not fit.
+        self.scores.show_rows(rows)
         self.scores.setColumnHidden(2, all(row.cells[2] == texts.NONE for row in rows))
-        # Not bold: in a narrow dock beside a scroll bar these figures would not fit.
         self.parts.show_rows(texts.part_rows(result))
         lobes = texts.lobe_rows(result)
         self.lobes.show_rows(lobes)
