@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -322,6 +323,24 @@ def test_turned_round(data: Path, tmp_path: Path) -> None:
         own = [o.value("lung", "dice") for o in result.content.measured if o.patient == patient]
         means.append(np.mean(own))
     assert float(row["dice"]) == pytest.approx(np.mean(means), abs=1e-6)
+
+
+def test_a_configuration_of_before_a_setting_existed_goes_on(
+    data: Path, done: tuple[Path, CrossvalResult], tmp_path: Path
+) -> None:
+    """What the settings lack was what is now the default; folds are kept."""
+    folder = tmp_path / "out"
+    shutil.copytree(done[0], folder)
+    path = folder / "configuration.json"
+    said = json.loads(path.read_text())
+    assert said["settings"].pop("cutout") == 0.0
+    path.write_text(json.dumps(said))
+    result = run_to_end(crossval(request(data, folder)))
+    assert [one.fold for one in result.content.measured] == [
+        one.fold for one in done[1].content.measured
+    ]
+    with pytest.raises(UsageError, match="cutout"):
+        run_to_end(crossval(request(data, folder, preset=replace(TINY, cutout=0.2))))
 
 
 def test_folds_kept_in_another_place(

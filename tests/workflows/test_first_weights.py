@@ -79,10 +79,27 @@ def test_a_single_inf_net_becomes_that_of_a_multi_one(tmp_path: Path) -> None:
     assert said.endswith("tensors of its single network; the others are new")
     weights = start.network.state_dict()
     assert all(torch.equal(multi.single.state_dict()[key], weights[key]) for key in weights)
+    arguments, about = dict(preset.network_arguments), {"version": "1"}
+    write_checkpoint(tmp_path / "both", "both", multi, "infnet2d_multi", arguments, recipe, about)
+    thawed = build("infnet2d_multi", channels=[4, 4], **small)
+    both = replace(preset, network_arguments={**arguments, "frozen": True})
+    assert load_first(thawed, both, load(tmp_path / "both")).startswith("both: all ")
     with pytest.raises(UsageError, match="its recipe is"):
         load_first(multi, replace(preset, spacing_mm=(2.0,)), start)
     with pytest.raises(UsageError, match="its network is infnet2d"):
         load_first(build("unet2d"), replace(preset, network="unet2d"), start)
+
+
+def test_what_stays_frozen_was_trained() -> None:
+    """Told before the training, which would learn from noise and never complain."""
+    multi = build("infnet2d_multi", channels=[4, 4], frozen=True, encoder_width=4, **SMALL)
+    with pytest.raises(UsageError, match=r"nothing has trained it: start from a trained infnet2d"):
+        load_first(multi, replace(INFNET, network="infnet2d_multi"), None)
+    tiny = {"decoder": [4, 4, 4, 4, 4]}
+    efficient = replace(INFNET, network="efficientnet_unet2d", network_arguments=tiny)
+    with pytest.raises(UsageError, match=r"its weights are random: --set pretrained=FILE"):
+        load_first(build("efficientnet_unet2d", frozen=True, **tiny), efficient, None)
+    assert load_first(build("efficientnet_unet2d", **tiny), efficient, None) == ""
 
 
 def test_a_model_that_has_seen_who_measures_is_told_of(model_folder: Path) -> None:

@@ -99,7 +99,12 @@ def test_who_measures_must_not_have_been_looked_at(
     assert result.origin.endswith("tensors; new are the last layers (head)")
     card = load(tmp_path / "b").card["training"]
     assert card["start_sha256"] == read_pretraining(pretrained).sha256
-    assert card["trained_patients"] == [hidden("p1")]
+    # "new" was looked at before: who trains this model further must know of them.
+    assert card["trained_patients"] == sorted([hidden("p1"), hidden("new")])
+    again = {**start, "start": str(tmp_path / "b")}
+    later = TrainRequest(data / "toy", tmp_path / "c", validation=("toy_0",), **again)
+    run_to_end(train(later))
+    assert load(tmp_path / "c").card["training"]["trained_patients"] == card["trained_patients"]
 
 
 def test_weights_are_handed_on_to_the_bit(pretrained: Path) -> None:

@@ -28,6 +28,7 @@ from napari_covseg.training.pseudo import (
 from napari_covseg.training.schedules import PRESETS
 from napari_covseg.training.splits import hidden
 from napari_covseg.workflows.pseudo_label import PseudoLabels, pseudo_label
+from napari_covseg.workflows.train import train
 from napari_covseg.workflows.train_request import TrainRequest
 
 TINY = PRESETS["fast"].with_settings(
@@ -164,6 +165,30 @@ def test_rounds_add_slices_of_nobody_who_measures_and_go_on_exactly(
     assert load(tmp_path / "a").sha256 != load(tmp_path / "a" / "rounds" / "1").sha256
     with pytest.raises(UsageError, match="holds a training already"):
         run_to_end(pseudo_label(_request(data, tmp_path / "a"), labels))
+
+
+def test_a_folder_that_holds_something_else_is_refused_before_the_first_round(
+    data: Path, tmp_path: Path
+) -> None:
+    """The last round's folder is the one asked for: it would be refused after hours."""
+    labels = PseudoLabels((data / "cts",), rounds=1, group=1)
+    plain = tmp_path / "plain"
+    run_to_end(train(_request(data, plain)))
+    with pytest.raises(UsageError, match="plain: holds a training already"):
+        run_to_end(pseudo_label(_request(data, plain), labels))
+    with pytest.raises(UsageError, match="plain: holds a training without pseudo-labels"):
+        run_to_end(pseudo_label(_request(data, plain, resume=True), labels))
+    assert not (plain / "rounds").exists()
+
+
+def test_a_scan_that_cannot_be_read_is_told(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "cts").mkdir()
+    content = (data / "cts" / "new.nii.gz").read_bytes()
+    (tmp_path / "cts" / "new.nii.gz").write_bytes(content)
+    (tmp_path / "cts" / "torn.nii.gz").write_bytes(content[:100])
+    labels = PseudoLabels((tmp_path / "cts",), rounds=1, group=1)
+    result = run_to_end(pseudo_label(_request(data, tmp_path / "out"), labels))
+    assert [one for one in result.warnings if one.startswith("left out: torn.nii.gz")]
 
 
 def test_what_cannot_be_done_is_said(data: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.io.labels import read_labels
 from napari_covseg.metrics.overlap import count_classes, joint_histogram
 from napari_covseg.models.checkpoint import read_checkpoint
-from napari_covseg.training.schedules import PRESETS
+from napari_covseg.training.schedules import PRESETS, Preset
 from napari_covseg.workflows import fold_runs
 from napari_covseg.workflows.sweep import SweepRequest, SweepResult, row_folder, sweep
 
@@ -295,6 +296,19 @@ def test_a_rows_folder_depends_on_what_changes_its_result() -> None:
     assert row_folder(TINY) == row_folder(TINY.with_settings(["name=other"]))
     assert row_folder(TINY) != row_folder(TINY.with_settings(["batch=3"]))
     assert row_folder(TINY) != row_folder(TINY.with_settings(["minutes=3"]))
+
+
+@dataclass(frozen=True)
+class Later(Preset):
+    """The settings of a version to come."""
+
+    more: float = 0.0
+
+
+def test_a_setting_that_comes_later_leaves_the_rows_their_folders() -> None:
+    later = Later(**{one.name: getattr(TINY, one.name) for one in fields(TINY)})
+    assert row_folder(later) == row_folder(TINY)
+    assert row_folder(replace(later, more=1.0)) != row_folder(TINY)
 
 
 def test_shares_are_divided_in_as_few_parts_as_there_can_be(data: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.labels import NetworkClass
 from napari_covseg.io.nnunet import RawDataset
 from napari_covseg.models.checkpoint import AXIAL, VOLUME, Model
+from napari_covseg.models.efficientnet_unet2d import EfficientNetUNet2D
 from napari_covseg.models.imagenet import PublishedEncoder, load_imagenet
 from napari_covseg.models.infnet2d_multi import InfNetMulti2D
 from napari_covseg.models.unet_lite import UNetLite
@@ -48,9 +49,11 @@ def load_first(network: nn.Module, preset: Preset, start: Model | Pretraining | 
     Raises
     ------
     UsageError, ModelError
-        If ``start`` is of another network or preparation, or as `load_published`.
+        If ``start`` is of another network or preparation, what is frozen was never trained, or as
+        `load_published`.
     """
     if start is None:
+        _check_frozen(network, preset)
         load_published(network, preset)
         file = "ImageNet" if preset.pretrained is True else named(preset.pretrained)
         return f"the encoder's from {file}" if preset.pretrained else ""
@@ -64,6 +67,20 @@ def load_first(network: nn.Module, preset: Preset, start: Model | Pretraining | 
         return f"{start.name}: {len(weights)} tensors of its single network; the others are new"
     network.load_state_dict(weights)
     return f"{start.name}: all {len(weights)} tensors"
+
+
+def _check_frozen(network: nn.Module, preset: Preset) -> None:
+    """Whether something trained what stays as it is; found out before hours are spent on it."""
+    if isinstance(network, InfNetMulti2D) and network.frozen:
+        raise UsageError(
+            "frozen keeps the single network of infnet2d_multi as it is, and nothing has trained "
+            "it: start from a trained infnet2d (--from), or leave frozen away"
+        )
+    if isinstance(network, EfficientNetUNet2D) and network.frozen and not preset.pretrained:
+        raise UsageError(
+            "frozen keeps the encoder of efficientnet_unet2d as it is, and its weights are random: "
+            "--set pretrained=FILE names ImageNet's, or leave frozen away"
+        )
 
 
 def _from_pretraining(network: nn.Module, preset: Preset, start: Pretraining) -> str:
@@ -91,13 +108,18 @@ def _check_start(start: Model, preset: Preset, single: bool) -> None:
     if not single:
         wanted |= {
             "network": preset.network,
-            "network_arguments": dict(preset.network_arguments),
+            "network_arguments": _that_shape(preset.network_arguments),
         }
         card |= {
             "network": start.card["architecture"],
-            "network_arguments": dict(start.card["arguments"]),
+            "network_arguments": _that_shape(start.card["arguments"]),
         }
     _check_alike(start.name, card, wanted)
+
+
+def _that_shape(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what says only which weights learn: what was frozen may be trained further."""
+    return {key: value for key, value in arguments.items() if key != "frozen"}
 
 
 def _check_alike(whose: str, card: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -141,6 +163,15 @@ def check_unseen(
         f"{start.name}, which this training started from, was trained on {len(shared)} of the "
         f"{len(measured)} patients who measure: figures flatter",
     )
+
+
+def seen_before(start: Model | Pretraining | None) -> set[str]:
+    """Patients, hashed, that the weights to start from have seen, those before them included."""
+    if start is None:
+        return set()
+    if isinstance(start, Pretraining):
+        return set(start.card["patients"])
+    return set(start.card.get("training", {}).get("trained_patients", ()))
 
 
 def named(pretrained: bool | str) -> bool | str:

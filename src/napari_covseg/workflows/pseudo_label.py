@@ -19,6 +19,7 @@ from napari_covseg.models.device import choose_device
 from napari_covseg.models.zoo import load
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.training.cases import TrainingCase, load_cases
+from napari_covseg.training.job import STATE, check_folder
 from napari_covseg.training.parallel import several_processes
 from napari_covseg.training.pretrain_data import load_scans, without_held_out
 from napari_covseg.training.pseudo import (
@@ -90,7 +91,8 @@ def pseudo_label(request: TrainRequest, labels: PseudoLabels) -> Steps[TrainResu
         raise UsageError(f"dataset_weights leave out the dataset {PSEUDO}; give it a weight")
     if several_processes():
         raise UsageError("pseudo-labels are made in one process: start it without torchrun")
-    scans = yield from _scans(request, labels, recipe)
+    _check_folder(request)
+    scans, failed = yield from _scans(request, labels, recipe)
     order = slices_in_turn(scans, preset.seed)
     if not order:
         raise InputError("no slice without labels is left; all are held out or cannot be read")
@@ -102,7 +104,18 @@ def pseudo_label(request: TrainRequest, labels: PseudoLabels) -> Steps[TrainResu
         group = order[(number - 1) * labels.group : number * labels.group]
         added += _labelled(request, labels, scans, group, number, result.model)
         result = yield from train(_round(request, number, rounds, result.model), added)
-    return result
+    return replace(result, warnings=(*result.warnings, *failed))
+
+
+def _check_folder(request: TrainRequest) -> None:
+    """Refuse a folder that only the last round would refuse, after hours."""
+    folder = request.output
+    if not (folder / ROUNDS / "0" / STATE).is_file():
+        if request.resume and (folder / STATE).is_file():
+            raise UsageError(
+                f"{folder.name}: holds a training without pseudo-labels; choose another folder"
+            )
+        check_folder(folder, request.preset, {}, resume=False)
 
 
 def _round(request: TrainRequest, number: int, rounds: int, start: Path | None) -> TrainRequest:
@@ -121,7 +134,8 @@ def _round(request: TrainRequest, number: int, rounds: int, start: Path | None) 
 
 def _scans(
     request: TrainRequest, labels: PseudoLabels, recipe: AxialRecipe
-) -> Steps[Sequence[TrainingCase]]:
+) -> Steps[tuple[Sequence[TrainingCase], tuple[str, ...]]]:
+    """The CTs that may be labelled, and a line for each that cannot be read."""
     datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     fold = checked_split(datasets, Fold(request.train, request.validation))
     cache = request.cache or request.output / CACHE
@@ -130,7 +144,7 @@ def _scans(
     table = read_patients(request.patients) if request.patients else {}
     paths = find_inputs(labels.scans)
     scans = yield from load_scans(paths, recipe, cache, request.window, table)
-    return without_held_out(scans.cases, held_out)
+    return without_held_out(scans.cases, held_out), scans.failed
 
 
 def _labelled(

@@ -168,8 +168,12 @@ def sweep(request: SweepRequest) -> Steps[SweepResult]:
 
 
 def row_folder(preset: Preset) -> str:
-    """The name of a row's folder: its settings, hashed, but for what changes no result."""
-    said = {key: value for key, value in preset.to_dict().items() if key != "name"}
+    """The name of a row's folder: its settings, hashed, but for what changes no result.
+
+    Settings at their default do not count: one that a later version has more leaves the name.
+    """
+    usual = type(preset)().to_dict()
+    said = {k: v for k, v in preset.to_dict().items() if k != "name" and v != usual[k]}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 

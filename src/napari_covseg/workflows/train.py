@@ -52,6 +52,7 @@ from napari_covseg.workflows.first_weights import (
     load_first,
     named,
     read_start,
+    seen_before,
 )
 from napari_covseg.workflows.split import checked_split, only_cases
 from napari_covseg.workflows.train_request import TrainRequest, TrainResult, plain_labels
@@ -105,8 +106,11 @@ def train(request: TrainRequest, pseudo: Sequence[TrainingCase] = ()) -> Steps[T
     warnings += [*check_classes(training), *seen]
     told = start.tells_lesions_apart if isinstance(start, Model) else None
     tells = tells_lesions_apart(training) or bool(told)
-    trained = sorted({hidden(case.patient) for case in training} | {p.patient for p in pseudo})
-    card = _Card(request, identity, sorted({case.patient for case in measured}), trained, tells)
+    trained = {hidden(case.patient) for case in training} | {p.patient for p in pseudo}
+    # Who trains a model further must know of everybody whom its weights have seen.
+    trained |= seen_before(start)
+    left_out = sorted({case.patient for case in measured})
+    card = _Card(request, identity, left_out, sorted(trained), tells)
     job = Job(
         preset=preset,
         device=device,
