@@ -19,6 +19,7 @@ WIDGETS = (
     "Review",
     "Retrain",
     "Detect",
+    "Classify",
     "Report",
 )
 DOCK_WIDTH = 380

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
+from napari_covseg.io.csv_cells import csv_cell
 from napari_covseg.workflows.classify import Classification, classify, read_source
 from napari_covseg.workflows.classify_settings import ClassifySettings
 
@@ -52,7 +53,7 @@ def classify_file(
 
     yield Progress(0, 1, f"reading {path.name}")
     source = read_source(path)
-    case = name_case(_case(path, source))
+    case = name_case(case_of(path, source))
     result = yield from classify(source, settings, classifier)
     heat_path = None
     if result.heat is not None:
@@ -73,7 +74,7 @@ def append_row(table: Path, done: ClassifiedFile) -> None:
     writer = csv.DictWriter(text, row)
     if not table.exists():
         writer.writeheader()
-    writer.writerow(row)
+    writer.writerow({key: csv_cell(value) for key, value in row.items()})
     with table.open("a", encoding="utf-8", newline="") as file:
         file.write(text.getvalue())
 
@@ -93,7 +94,8 @@ def table_row(done: ClassifiedFile) -> dict[str, Any]:
     }
 
 
-def _case(path: Path, source: object) -> str:
+def case_of(path: Path, source: object) -> str:
+    """What a case is called: a file's own name without its suffix, a pseudonym for DICOM."""
     from napari_covseg.io import is_dicom
     from napari_covseg.io.images import content_hash
 
