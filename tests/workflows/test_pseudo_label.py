@@ -144,6 +144,7 @@ def test_rounds_add_slices_of_nobody_who_measures_and_go_on_exactly(
     labels = PseudoLabels((data / "cts",), rounds=5, group=2)
     result = run_to_end(pseudo_label(_request(data, tmp_path / "a"), labels))
     assert result.model == tmp_path / "a" / "a.json"
+    assert result.origin.endswith("tensors; 3 slices have pseudo-labels")
     card = load(tmp_path / "a").card["training"]
     # three slices, all of the CT that does not measure: two rounds are enough
     assert sorted(card["pseudo_slices"]) == [f"pseudo_new_{z}" for z in range(3)]

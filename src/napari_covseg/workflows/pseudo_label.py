@@ -104,7 +104,8 @@ def pseudo_label(request: TrainRequest, labels: PseudoLabels) -> Steps[TrainResu
         group = order[(number - 1) * labels.group : number * labels.group]
         added += _labelled(request, labels, scans, group, number, result.model)
         result = yield from train(_round(request, number, rounds, result.model), added)
-    return replace(result, warnings=(*result.warnings, *failed))
+    origin = f"{result.origin}; {len(added)} slices have pseudo-labels"
+    return replace(result, warnings=(*result.warnings, *failed), origin=origin)
 
 
 def _check_folder(request: TrainRequest) -> None:
