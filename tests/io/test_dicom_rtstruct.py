@@ -178,7 +178,8 @@ def test_a_contour_within_another_is_a_hole(drawn, kind):
     expected = inside.copy()
     expected[middle] = False
     assert np.array_equal(back.labels[whole] == Label.LEFT_LUNG, expected)
-    assert bool(back.warnings) is (kind == "CLOSED_PLANAR")
+    told = any("counts as a hole" in one for one in back.warnings)
+    assert told is (kind == "CLOSED_PLANAR")
 
 
 def test_of_another_frame_of_reference_is_refused(drawn, tmp_path):
@@ -296,6 +297,33 @@ def test_structures_without_contours_and_points_are_left_out(drawn):
     assert solid[0] == solid[1] - 1
 
 
+def test_a_lesion_that_is_named_but_not_drawn_is_told(drawn):
+    _, path, scan = drawn
+
+    def change(dataset):
+        assert dataset.StructureSetROISequence[2].ROIName == "GGO"
+        del dataset.ROIContourSequence[2].ContourSequence
+
+    back = read_rtstruct(_edited(path, change), scan)
+    assert back.warnings == ("structures without a closed contour: 'GGO'",)
+
+
+def test_contours_of_a_structure_in_two_items_are_both_taken(drawn):
+    labels, path, scan = drawn
+
+    def change(dataset):
+        whole = dataset.ROIContourSequence[3]
+        part = deepcopy(whole)
+        whole.ContourSequence, part.ContourSequence = (
+            whole.ContourSequence[:1],
+            whole.ContourSequence[1:],
+        )
+        dataset.ROIContourSequence.append(part)
+
+    back = read_rtstruct(_edited(path, change), scan)
+    assert np.array_equal(back.labels, labels.labels)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -303,6 +331,8 @@ def test_structures_without_contours_and_points_are_left_out(drawn):
          "damaged: a contour is no list of points"),
         (lambda d: setattr(d.ROIContourSequence[0].ContourSequence[0], "ContourData", None),
          "damaged: a contour has no place"),
+        (lambda d: setattr(d.StructureSetROISequence[1], "ROINumber", 1),
+         "damaged: two structures are number 1"),
         (lambda d: delattr(d, "StructureSetROISequence"), "has no structures"),
         (lambda d: delattr(d, "ROIContourSequence"), "none of its structures has a closed contour"),
     ],

@@ -112,19 +112,27 @@ def _values(
 ) -> tuple[dict[int, int], list[str]]:
     """Number of a structure to the value its voxels get, and notes."""
     texts = {one.number: one.texts for one in found.structures}
-    notes = []
+    notes: list[str] = []
     if label_map is None:
         drawn = {one.number for one in found.structures if one.contours}
         if not drawn:
             raise InputError(f"{found.name}: none of its structures has a closed contour")
+        empty = {number: own for number, own in texts.items() if number not in drawn}
         texts = {number: own for number, own in texts.items() if number in drawn}
+        notes = _not_drawn(empty)
         known = {number for number, own in texts.items() if label_of_segment(own) is not None}
         if known_only and known:
             others = [f"{own[0]!r}" for number, own in texts.items() if number not in known]
-            notes = [f"structures left out: {', '.join(others)}"] if others else []
+            notes += [f"structures left out: {', '.join(others)}"] if others else []
             texts = {number: texts[number] for number in known}
     values, more = labels_of_segments(texts, label_map, found.name, "structure")
     return values, notes + more
+
+
+def _not_drawn(empty: Mapping[int, tuple[str, ...]]) -> list[str]:
+    """That a lung or lesion is named but not drawn: nobody may take that for none found."""
+    named = [f"{own[0]!r}" for own in empty.values() if label_of_segment(own) is not None]
+    return [f"structures without a closed contour: {', '.join(named)}"] if named else []
 
 
 def _planes(

@@ -92,19 +92,21 @@ def load_structures(path: Path) -> StructureSet:
 
 
 def _structure_set(dataset: Dataset, name: str) -> StructureSet:
-    contours = {
-        integer(one, "ReferencedROINumber"): list(one.get("ContourSequence") or [])
-        for one in dataset.get("ROIContourSequence") or []
-    }
+    contours: dict[int | None, list[Dataset]] = {}
+    for one in dataset.get("ROIContourSequence") or []:
+        own = contours.setdefault(integer(one, "ReferencedROINumber"), [])
+        own += one.get("ContourSequence") or []
     seen: dict[int | None, list[str]] = {}
     for one in dataset.get("RTROIObservationsSequence") or []:
         seen.setdefault(integer(one, "ReferencedROINumber"), []).extend(_observed(one))
     frame = next((text(one, "FrameOfReferenceUID") for one in _frames(dataset)), "")
-    structures = []
+    structures: list[Structure] = []
     for roi in dataset.get("StructureSetROISequence") or []:
         number = integer(roi, "ROINumber")
         if number is None:
             raise InputError(f"{name}: the RTSTRUCT is damaged: a structure has no number")
+        if any(one.number == number for one in structures):
+            raise InputError(f"{name}: the RTSTRUCT is damaged: two structures are number {number}")
         items = contours.get(number, [])
         kinds = [text(one, "ContourGeometricType").upper() for one in items]
         closed = tuple(
