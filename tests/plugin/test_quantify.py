@@ -2,12 +2,14 @@
 
 import csv
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from doubtful import likely_maps
 
+from napari_covseg.domain.errors import InputError, ModelError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.lobes import Lobe, LobeMap
 from napari_covseg.domain.progress import Progress, run_to_end
@@ -225,6 +227,19 @@ def test_nothing_is_measured_while_nobody_looks(bare, phantom, qtbot):
     qtbot.waitUntil(lambda: bare.result is not None)
 
 
+def test_figures_of_other_labels_are_gone_at_once(widget, monkeypatch, errors):
+    view = widget.view
+    assert view.pages.isVisible()
+
+    def broken(*_):
+        raise InputError("labels.nii.gz: no label map")
+
+    monkeypatch.setattr(module, "quantify_steps", broken)
+    widget.session.viewer.layers.remove("Lesions")
+    for part in (view.pages, view.warnings, view.buttons):
+        assert not part.isVisible()
+
+
 def test_lobes_from_a_file_take_the_place_of_the_approximation(widget, phantom, tmp_path, qtbot):
     labels, lobes = phantom.labels.labels, np.zeros(phantom.labels.labels.shape, np.uint8)
     lungs = np.asarray(widget.source.lungs.data)
@@ -269,6 +284,24 @@ def test_lobes_by_lungmask_and_back(widget, qtbot, monkeypatch):
     widget.files.approximate_lobes()
     qtbot.waitUntil(lambda: widget.result.lobes_from == "approximate")
     assert widget.session.lobes.get(widget.source.ct) is None
+
+
+def test_where_lobes_come_from_is_of_what_is_shown(widget, qtbot, monkeypatch, errors):
+    go = threading.Event()
+
+    def network_lobes(volume, choice, device="auto"):
+        yield Progress(1, 4, "finding lobes")
+        go.wait(30)
+        raise ModelError("lungmask failed")
+
+    monkeypatch.setattr(workflow, "network_lobes", network_lobes)
+    widget.files.find_lobes()
+    shown = replace(widget.result, lobes_from="map", lobes_source="lobes.nii.gz")
+    widget.files.take(widget.source.ct, shown)
+    go.set()
+    qtbot.waitUntil(lambda: not widget.files.busy)
+    said = widget.view.severity.lobes_from
+    assert said.text() == "Lobes: from the lobe map (lobes.nii.gz)."
 
 
 def test_lungmask_without_its_weights_says_what_to_get(widget, tmp_path, qtbot, errors):

@@ -15,7 +15,7 @@ from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.layers import volume_of
-from napari_covseg.plugin.quantify_texts import copied_text
+from napari_covseg.plugin.quantify_texts import copied_text, lobes_text
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.widgets.quantify_view import QuantifyView
 from napari_covseg.plugin.worker import Callbacks, Runner
@@ -157,7 +157,6 @@ class QuantifyFiles:
         volume = volume_of(ct)
         weights = preferences.load_text("lobes/weights", "")
         button, said = self._severity.load_lobes, self._severity.lobes_from
-        before = said.text()
 
         def steps() -> Steps[LobeMap]:
             from napari_covseg.workflows.lobe_choice import LobeChoice
@@ -166,7 +165,8 @@ class QuantifyFiles:
             return network_lobes(volume, LobeChoice(weights=Path(weights) if weights else None))
 
         def ended() -> None:
-            said.setText(before)
+            # Of what is shown by now, which may be another CT.
+            said.setText("" if self._result is None else lobes_text(self._result))
             button.setText("Lobes from")
             button.setMenu(self._lobe_menu)
 

@@ -111,9 +111,9 @@ class QuantifyView(QWidget):
             part.hide()
 
     def show_measuring(self) -> None:
-        """Labels are there and their figures on the way."""
-        self.empty.hide()
-        self.nothing.hide()
+        """Labels are there and their figures on the way; those shown may be another CT's."""
+        for part in (self.empty, self.nothing, self.pages, self.warnings, self.buttons):
+            part.hide()
         self.ct_row.show()
         self.state.show()
         self.state.setText("Measuring…")
