@@ -192,7 +192,9 @@ def test_without_labels_it_segments_and_keeps_them(case, monkeypatch):
     ct, _, out = case
     labels = sick_blocks()
 
-    likely = np.where(np.isin(labels, (3, 4)), 200, 30)[None].repeat(2, axis=0).astype(np.uint8)
+    sick = np.where(np.isin(labels, (Label.GGO, Label.CONSOLIDATION)), 200, 30)
+    solid = np.where(labels == Label.CONSOLIDATION, 200, 30)
+    likely = np.stack((sick, solid)).astype(np.uint8)
 
     def fake(volume, settings=None, likelihood=False):
         yield from ()
