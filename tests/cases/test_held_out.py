@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small_stores import lungs, new_store
+from small_stores import lungs, new_store, volume
 
 from napari_covseg.cases.gate import Way
 from napari_covseg.cases.held_out import (
@@ -18,9 +18,11 @@ from napari_covseg.cases.held_out import (
     trained_patients,
 )
 from napari_covseg.cases.records import Kind
+from napari_covseg.cases.replayed import scan_of, settings_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.labels import Label
+from napari_covseg.io.write import write_volume
 
 
 def accept(store: CaseStore, case: str, size: int = 2, slices=(0, 1, 2)):
@@ -103,6 +105,28 @@ def test_scans_without_labels_count_as_seen(tmp_path):
     assert taught_patients(store) == {patient["case_0002"]}
     assert clean_ancestor(store, one, [patient["case_0002"]]) is None
     assert clean_ancestor(store, one, [patient["case_0003"]]) == one
+
+
+def test_scans_that_were_replayed_count_as_seen_once_they_are_added(tmp_path):
+    store = labelled(tmp_path / "store", 8)
+    patient = {case.name: case.patient for case in store.cases()}
+    other = write_volume(volume(3), tmp_path / "other.nii")
+    strange = write_volume(volume(99), tmp_path / "strange.nii.gz")
+    told = settings_of([scan_of(other), scan_of(strange)])
+    assert store.image_path("case_0004").read_bytes() != other.read_bytes()
+    old = record(store, "a" * 64, ["case_0001"], **told)
+    new = record(store, "b" * 64, ["case_0001"], parent="a" * 64)
+    assert trained_patients(store, new) == {patient["case_0001"], patient["case_0004"]}
+    assert trained_patients(store, old) == trained_patients(store, new)
+    assert taught_patients(store) == {patient["case_0004"]}
+    for seed in range(6):
+        roles = draw_roles({}, patient.values(), (), seed, taught_patients(store))
+        assert roles[patient["case_0004"]] is Role.TRAINING
+    assert {
+        draw_roles({}, patient.values(), (), seed)[patient["case_0004"]] for seed in range(9)
+    } > {Role.TRAINING}
+    assert clean_ancestor(store, new, [patient["case_0004"]]) is None
+    assert clean_ancestor(store, new, [patient["case_0005"]]) == new
 
 
 def test_few_patients_measure_in_turn(tmp_path):

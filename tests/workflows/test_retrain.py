@@ -9,10 +9,12 @@ from raw_datasets import lung_block, write_dataset
 from toy_stores import SETTINGS, accept, add_patient, poisoned, toy_store, untrained
 
 from napari_covseg.cases.gate import GateDecision, GateRule, Way
-from napari_covseg.cases.held_out import Role, roles_of
+from napari_covseg.cases.held_out import Role, roles_of, trained_patients
+from napari_covseg.cases.replayed import scan_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
 from napari_covseg.domain.progress import run_to_end
+from napari_covseg.io.read import read_volume
 from napari_covseg.models.zoo import load
 from napari_covseg.training.outcome import TrainingProgress
 from napari_covseg.workflows import retrain as module
@@ -130,7 +132,13 @@ def test_few_patients_are_left_out_in_turn(tmp_path: Path) -> None:
         run_to_end(retrain(request(store, replay=store.folder)))
     held_out = run_to_end(retrain(request(store, replay=_other(tmp_path))))
     assert held_out.decision.way is Way.HELD_OUT
-    assert store.model(held_out.model).settings["replayed_cases"] == 2
+    settings = store.model(held_out.model).settings
+    assert settings["replayed_cases"] == 2
+    images = sorted((tmp_path / "other" / "imagesTr").iterdir())
+    told = sorted((scan_of(image) for image in images), key=lambda one: one["sha256"])
+    assert settings["replayed_scans"] == told
+    later = store.add_case(read_volume(images[0]), author="RA")
+    assert later.patient in trained_patients(store, store.model(held_out.model))
 
 
 def _other(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from napari_covseg.cases.derived import with_ignore
 from napari_covseg.cases.encoding import numbers_from, ranges_from
 from napari_covseg.cases.gate import Way
 from napari_covseg.cases.records import CaseRecord, ModelRecord
+from napari_covseg.cases.replayed import replayed_patients
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.volume import LabelMap
 
@@ -115,8 +116,8 @@ def draw_roles(
     seed
         Of the draw.
     taught
-        Patients whose scans taught a model of the store without labels: they train, or no model
-        would be left that could be measured on them.
+        Patients whose scans taught a model of the store without labels, or as other data: they
+        train, or no model would be left that could be measured on them.
     """
     new = sorted(set(patients) - known.keys())
     held_out, validation = sizes(len(new) + len(known))
@@ -217,24 +218,29 @@ def reference(store: CaseStore, frozen: FrozenCase) -> LabelMap:
 def trained_patients(store: CaseStore, model: ModelRecord | None) -> frozenset[str]:
     """Patients of the store that a model or one it descends from trained on; none for None.
 
-    None is the model that the package ships: it was trained on other data.
+    Scans that were replayed count, also where they came into the store later. None is the model
+    that the package ships: it was trained on other data.
     """
     patients = {case.name: case.patient for case in store.cases()}
     by_hash = {one.sha256: one for one in store.models()}
     found: set[str] = set()
+    line = []
     while model is not None:
+        line.append(model)
         cases = {case for case, _ in model.trained_on}
         cases |= set(model.settings.get(MAY_HAVE_SEEN, ()))
         cases |= set(model.settings.get(UNLABELLED_CASES, ()))
         found |= {patients[case] for case in cases if case in patients}
         model = by_hash.get(model.parent or "")
-    return frozenset(found)
+    return frozenset(found) | replayed_patients(store, line)
 
 
 def taught_patients(store: CaseStore) -> frozenset[str]:
-    """Patients whose scans taught a model of the store without labels."""
-    cases = {case for one in store.models() for case in one.settings.get(UNLABELLED_CASES, ())}
-    return frozenset(case.patient for case in store.cases() if case.name in cases)
+    """Patients whose scans taught a model of the store without labels, or were replayed."""
+    models = store.models()
+    cases = {case for one in models for case in one.settings.get(UNLABELLED_CASES, ())}
+    taught = frozenset(case.patient for case in store.cases() if case.name in cases)
+    return taught | replayed_patients(store, models)
 
 
 def clean_ancestor(

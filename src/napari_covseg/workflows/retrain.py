@@ -20,6 +20,7 @@ from napari_covseg import __version__
 from napari_covseg.cases.database import FILE
 from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
 from napari_covseg.cases.held_out import UNLABELLED_CASES
+from napari_covseg.cases.replayed import settings_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps, T
@@ -32,6 +33,7 @@ from napari_covseg.training.case_prediction import case_predictor
 from napari_covseg.training.cases import load_cases
 from napari_covseg.training.process import Handle, serve
 from napari_covseg.workflows.gate_figures import CASES, FOLD, MODEL, Measured, figures_of, measure
+from napari_covseg.workflows.retrain_data import replayed_scans
 from napari_covseg.workflows.retrain_plan import (
     CACHE,
     FOLDER,
@@ -48,6 +50,7 @@ from napari_covseg.workflows.train_request import TrainRequest, TrainResult
 
 _INHERITED = ("overlap", "weighting")
 """Fields of a card that say how a network is run, and that training does not change."""
+_REPLAYED = "replayed.json"
 _ROLLED_BACK = "the new model was live already and was rolled back since: it is left so"
 _UNREADABLE = "{}: its scan cannot be read, so it was left out of the cases without labels"
 _CHANGED = "the live model was changed while this one trained; compare them again"
@@ -108,6 +111,7 @@ class _Retraining:
     plan: Plan
     begun: float
     warnings: list[str] = field(default_factory=list)
+    replayed: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.request = self.plan.request
@@ -117,6 +121,9 @@ class _Retraining:
 
     def to_end(self) -> Steps[RetrainResult]:
         plan = self.plan
+        self.replayed = yield from replayed_scans(
+            read_datasets(self.folder / "data"), set(plan.replayed), self.folder / _REPLAYED
+        )
         by_fold = yield from self._folds()
         done = yield from self._train("final", plan.division.training, plan.division.validation)
         trained = read_checkpoint(done.model)
@@ -288,6 +295,7 @@ class _Retraining:
                 "share_of_new_weights": share,
                 "validation_cases": list(plan.division.validation),
                 "replayed_cases": len(plan.replayed),
+                **settings_of(self.replayed),
                 UNLABELLED_CASES: list(plan.unlabelled),
                 "distillation": plan.distillation,
                 "rule": self.request.to_dict()["rule"],

@@ -5,24 +5,26 @@ Images stay where they are; only labels are copied.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from napari_covseg.cases import derived
-from napari_covseg.cases.files import sha256_of
 from napari_covseg.cases.held_out import FrozenCase, reference
+from napari_covseg.cases.replayed import scan_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.labels import Label
+from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import RawDataset
-from napari_covseg.io.read import read_volume
 from napari_covseg.io.write import write_labels
 from napari_covseg.training.state import make_folder
 
@@ -94,12 +96,27 @@ def _size(path: Path) -> tuple[int, ...] | None:
 
 
 def _content(path: Path) -> str:
-    """A hash of a scan's voxels; of the file's bytes where it cannot be read."""
-    try:
-        hu = read_volume(path).hu
-    except InputError:
-        return sha256_of(path)
-    return sha256(np.ascontiguousarray(hu).tobytes() + repr(hu.shape).encode()).hexdigest()
+    return str(scan_of(path)["sha256"])
+
+
+def replayed_scans(
+    datasets: Iterable[RawDataset], names: Collection[str], kept: Path
+) -> Steps[list[dict[str, Any]]]:
+    """What the scans of these cases are known by (`scan_of`); reads each, once for a retraining.
+
+    ``kept`` is the JSON that remembers them.
+    """
+    if kept.exists():
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return list(json.loads(kept.read_text(encoding="utf-8"))["scans"])
+    images = [case.image for one in datasets for case in one.cases if case.name in names]
+    found = []
+    for number, image in enumerate(images):
+        yield Progress(number, len(images), "reading what is replayed")
+        found.append(scan_of(image))
+    if images:
+        write_json(kept, {"scans": found})
+    return found
 
 
 def copy_replay(datasets: Iterable[RawDataset], data: Path) -> dict[str, list[str]]:
