@@ -13,7 +13,8 @@ from napari_covseg.domain.progress import run_to_end
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.io.image_sets import read_image_set
 from napari_covseg.io.images import Picture
-from napari_covseg.models.image_classifier import read_classifier
+from napari_covseg.models.feature_extractors import TrainedExtractor, lite0_encoder
+from napari_covseg.models.image_classifier import read_classifier, write_classifier
 from napari_covseg.workflows.classify import classify, find_sources
 from napari_covseg.workflows.classify_settings import ClassifySettings
 from napari_covseg.workflows.classify_slices import body, lung_slices, spread_over
@@ -195,8 +196,10 @@ def test_a_trained_classifier_is_read_again_and_answers(tmp_path, small_features
 
 def test_the_best_out_of_bag_is_kept_and_the_split_never_trains(tmp_path, small_features):
     folder = write_pictures(tmp_path / "p")
+    # The seventh and so on are to measure later: they do not train beside val either.
+    parts = ("val", "train", "train", "val", "train", "train", "test", "train")
     rows = [
-        (path.relative_to(folder).as_posix(), path.parent.name, "val" if i % 3 == 0 else "train")
+        (path.relative_to(folder).as_posix(), path.parent.name, parts[i % 8])
         for i, path in enumerate(sorted(folder.rglob("*.png")))
     ]
     with (folder / "labels.csv").open("w") as file:
@@ -233,6 +236,28 @@ def test_wrong_choices_are_told_before_features(tmp_path, small_features):
     with pytest.raises(InputError, match="are the same picture, labelled dark and light"):
         fails(folds=2)
     assert not out.exists() or not list(out.iterdir())
+
+
+def test_copies_count_once_where_folds_are_many(tmp_path, small_features):
+    folder = write_pictures(tmp_path / "p", each=4)
+    for name in ("01.png", "02.png"):
+        (folder / "light" / name).write_bytes((folder / "light" / "00.png").read_bytes())
+    with pytest.raises(InputError, match="'light' has pictures of 2 groups, fewer than 3 folds"):
+        run_to_end(classify_train(_request(folder, tmp_path / "out", folds=3)))
+
+
+def test_a_classifier_without_a_level_of_doubt_is_kept_and_says_so(tmp_path):
+    """Where every picture trained every member nothing was judged out of bag."""
+    classifier = replace(
+        corner_classifier(), extractor=TrainedExtractor(lite0_encoder()), threshold=np.inf
+    )
+    card = write_classifier(tmp_path, classifier)
+    assert json.loads(card.read_text())["unsure_above"] is None
+    assert read_classifier(card).threshold == np.inf
+    result = _say(_picture(0.5), replace(corner_classifier(), threshold=np.inf))
+    assert not result.unsure
+    assert "No level was set" in result.warnings[0]
+    assert json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_copies_join_their_groups(tmp_path):

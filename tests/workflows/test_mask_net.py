@@ -1,4 +1,6 @@
 import csv
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +11,20 @@ from PIL import Image
 from napari_covseg.domain.errors import InputError, ModelError, UsageError
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.io.image_sets import read_image_set
+from napari_covseg.io.images import read_picture
 from napari_covseg.models.detector_files import write_detector
-from napari_covseg.models.mask_net_classifier import read_mask_net
+from napari_covseg.models.mask_net_classifier import (
+    MaskNetClassifier,
+    read_mask_net,
+    write_mask_net,
+)
 from napari_covseg.models.mask_rcnn import LesionRCNN
+from napari_covseg.preprocess.pictures import PictureRecipe
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.training.mask_net import few_of_each, figures_of_classes
 from napari_covseg.training.mask_net_settings import PRESETS
+from napari_covseg.workflows.classify import classify, load_classifier
+from napari_covseg.workflows.classify_settings import ClassifySettings
 from napari_covseg.workflows.mask_net import MaskNetRequest, parts, train_mask_net
 
 SMALL = {"channels": 8, "representation": 16, "mask_channels": 8}
@@ -110,6 +120,41 @@ def test_what_cannot_work_fails_first(pictures, detector, tmp_path):
     with pytest.raises(UsageError, match="mode=t: expected one of"):
         TINY.with_settings(["mode=t"])
     assert not (tmp_path / "x").exists()
+
+
+def test_a_copy_on_both_sides_is_told(pictures, detector, tmp_path):
+    """Of one class, under another name and of no group: the hash alone knows it."""
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    shutil.copyfile(folder / "1.png", folder / "copy.png")
+    with (folder / "labels.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(("copy.png", "covid", "val", ""))
+    with pytest.raises(InputError, match="copies of one picture"):
+        run_to_end(train_mask_net(request(folder, tmp_path / "net", detector)))
+    assert not (tmp_path / "net").exists()
+
+
+def test_it_classifies_as_other_classifiers_do(pictures, tmp_path):
+    torch.manual_seed(0)
+    made = MaskNetClassifier(LesionRCNN(**SMALL), 2, 64, 32)
+    about = {"version": "1"}
+    write_mask_net(tmp_path, "net", made, SMALL, ("clean", "covid"), PictureRecipe(64), about)
+    classifier = load_classifier(ClassifySettings(model=str(tmp_path)))
+    settings = ClassifySettings(device="cpu", explain=True)
+    picture = read_picture(pictures / "13.png")
+    said = run_to_end(classify(picture, settings, classifier))
+    # The very network: in another memory layout near ties may be ranked otherwise.
+    network = classifier.extractor.network
+    plane = torch.from_numpy(classifier.recipe.apply(picture.grey))[None, None] * 2 - 1
+    with torch.no_grad():
+        plane = plane.contiguous(memory_format=torch.channels_last)
+        each = network(plane).sigmoid()[0].double().numpy()
+    assert said.classes == ("clean", "covid")
+    assert said.probabilities == pytest.approx(each / each.sum(), rel=1e-4)
+    assert (said.heat, said.unsure, said.similar) == (None, False, ())
+    assert len(said.warnings) == 2
+    assert "no heat map" in said.warnings[0]
+    assert json.dumps(said.to_dict(), allow_nan=False)
+    assert said.to_dict()["unsure_above"] is None
 
 
 def test_groups_are_never_parted(pictures):

@@ -163,7 +163,7 @@ def join_findings(kept: Sequence[_Found], volume: CTVolume, device: Device) -> D
         lesions.append(
             Lesion(
                 number=int(numbers[body]),
-                label=Label(int(labels[bodies == body][0])),
+                label=Label(int(labels[z, y, x][bodies[z, y, x] == body][0])),
                 score=float(scores[body]),
                 findings=int(findings[body]),
                 box=box,

@@ -69,6 +69,8 @@ class Extractor(nn.Module):
 
     name: str
     sha256: str
+    has_map = True
+    """Whether there is a feature map, without which there is no Grad-CAM."""
 
     def maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """The last feature map, and what else features need: ``(n, k, h', w')``, k may be 0."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,10 @@ from napari_covseg.preprocess.pictures import PictureRecipe
 FOLDER = Path(__file__).parent / "weights" / "classify"
 DEFAULT = "covseg-classify"
 NOTICE = "Not a diagnosis. Research use only: not a medical device."
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    *(SafetensorError, RuntimeError),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +143,8 @@ def read_classifier(
 ) -> ImageClassifier:
     """The shipped classifier of that name, the one in that folder, or that of a card file.
 
+    A COVID-CT-Mask-Net is one too.
+
     ``weights`` is the file of ImageNet weights that it was trained with, where it was.
 
     Raises
@@ -149,6 +156,10 @@ def read_classifier(
     path = _card_path(name_or_path)
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        if card.get("architecture") == "mask_net":
+            from napari_covseg.models.mask_net_image import mask_net_as_classifier
+
+            return mask_net_as_classifier(path)
         if card["kind"] != "image classifier":
             raise ModelError(f"{path.name}: is the card of another kind of model")
         content = path.with_suffix(".safetensors").read_bytes()
@@ -167,13 +178,13 @@ def read_classifier(
             pooled=bool(card["pooled"]),
             head=_members(card, path) if "members_sha256" in card else explain,
             explain=explain,
-            threshold=float(card["unsure_above"]),
+            threshold=_threshold(card["unsure_above"]),
             references=_references(card, stored),
             card=card,
         )
     except FileNotFoundError as error:
         raise ModelError(f"{Path(error.filename).name}: not found beside the card") from error
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise ModelError(f"{path.name}: not a readable classifier; train it again") from error
 
 
@@ -194,6 +205,11 @@ def _card_path(name_or_path: str | Path) -> Path:
     raise ModelError(f"{path.name}: no such classifier; shipped: {known}, or give its folder")
 
 
+def _threshold(stored: float | None) -> float:
+    """JSON has no endless number."""
+    return math.inf if stored is None else float(stored)
+
+
 def _described(classifier: ImageClassifier) -> dict[str, Any]:
     return {
         "kind": "image classifier",
@@ -205,7 +221,7 @@ def _described(classifier: ImageClassifier) -> dict[str, Any]:
         "recipe": classifier.recipe.to_dict(),
         "features": {"network": classifier.extractor.name, "sha256": classifier.extractor.sha256},
         "pooled": classifier.pooled,
-        "unsure_above": classifier.threshold,
+        "unsure_above": classifier.threshold if math.isfinite(classifier.threshold) else None,
         "references": {
             "names": list(classifier.references.names),
             "labels": list(classifier.references.labels),

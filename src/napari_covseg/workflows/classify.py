@@ -95,7 +95,7 @@ class Classification:
             "probabilities": dict(zip(self.classes, self.probabilities, strict=True)),
             "spread": dict(zip(self.classes, self.spread, strict=True)),
             "entropy": self.entropy,
-            "unsure_above": self.threshold,
+            "unsure_above": self.threshold if np.isfinite(self.threshold) else None,
             "unsure": self.unsure,
             "advice": UNSURE if self.unsure else "",
             "similar": [asdict(one) for one in self.similar],
@@ -165,8 +165,9 @@ def classify(
     yield Progress(0, 1, "classifying")
     features = _features([source.grey], classifier, device)
     said = classifier.head.probabilities(features)[:, 0]
-    heat = _heat(source.grey, said, classifier) if settings.explain else None
-    return _answer(said, features[0], classifier, device, source.grey, heat, source.warnings)
+    heat = _heat(source.grey, said, classifier) if _explains(settings, classifier) else None
+    warnings = (*source.warnings, *_lacks(settings, classifier))
+    return _answer(said, features[0], classifier, device, source.grey, heat, warnings)
 
 
 def _classify_ct(
@@ -185,15 +186,30 @@ def _classify_ct(
     best = int(np.argmax([answer.mean(axis=0)[code] for answer in answers]))
     grey, where = slice_picture(volume, places[best])
     heat = None
-    if settings.explain:
+    if _explains(settings, classifier):
         yield Progress(len(places), len(places), "making the heat map")
         heat = np.zeros(volume.hu.shape[1:], np.float32)
         heat[where] = _heat(grey, said, classifier)
     whole = np.zeros(volume.hu.shape[1:], np.float32)
     whole[where] = grey
     slices = tuple(_slice(i, answer) for i, answer in zip(places, answers, strict=True))
-    result = _answer(said, rows[best], classifier, device, whole, heat, volume.warnings)
+    warnings = (*volume.warnings, *_lacks(settings, classifier))
+    result = _answer(said, rows[best], classifier, device, whole, heat, warnings)
     return replace(result, shown=places[best], slices=slices)
+
+
+def _explains(settings: ClassifySettings, classifier: ImageClassifier) -> bool:
+    return settings.explain and classifier.extractor.has_map
+
+
+def _lacks(settings: ClassifySettings, classifier: ImageClassifier) -> list[str]:
+    """What this kind of classifier cannot say."""
+    said = []
+    if settings.explain and not classifier.extractor.has_map:
+        said.append("This kind of classifier has no heat map.")
+    if not np.isfinite(classifier.threshold):
+        said.append("No level was set above which an answer of this classifier is unsure.")
+    return said
 
 
 def _slice(index: int, answer: NDArray[np.float64]) -> SliceAnswer:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_covseg.training.image_evaluation import Evaluation, Part
     from napari_covseg.training.image_features import FeatureSource
 
+TEST = ("test", "testing")
 _FAR = 0.99
 _COMPARED = 1000
 _FIGURES = ("accuracy", "f1", "recall", "precision", "specificity", "auc")
@@ -47,7 +48,8 @@ class ClassifyTrainRequest:
     whole
         Take the whole last map instead of its means.
     held_out
-        The split that measures and never trains; empty for ``folds`` by group.
+        The split that measures and never trains; empty for ``folds`` by group. Pictures of a split
+        called test never train beside it either, since they are to measure later.
     folds, runs, pca, seed
         Of the cross-validation; trainings of each classifier (0: 100, or 5 with whole maps);
         numbers that features are reduced to (0: none); of all that is random.
@@ -99,7 +101,8 @@ def classify_train(request: ClassifyTrainRequest) -> Steps[ClassifyTrainResult]:
 
     Writes ``NAME.json``, ``NAME.safetensors``, perhaps ``NAME.skops``, and beside them
     ``table.csv``, ``figures.json``, ``calibration.png`` and ``risk_coverage.png``. What is kept was
-    trained on all pictures but those of the split ``held_out``.
+    trained on all pictures but those of the split ``held_out``, of a split called test, and of
+    groups that these hold.
 
     Raises
     ------
@@ -120,6 +123,8 @@ def classify_train(request: ClassifyTrainRequest) -> Steps[ClassifyTrainResult]:
     source = _source(request)
     hashes = yield from hash_pictures(images)
     images = with_copies(images, hashes)
+    # Copies are one group: there may be fewer groups than it seemed.
+    check_classes(images, 1 if request.held_out else request.folds)
     parts, kept = _parts(images, request)
     paths = [picture.path for picture in images]
     features = yield from features_of(paths, source, hashes)
@@ -220,8 +225,8 @@ def _parts(images: ImageSet, request: ClassifyTrainRequest) -> tuple[list[Part],
     is_held_out = np.array([split == request.held_out for split in images.splits])
     groups = np.array(images.groups)
     # A group, or a copy, on both sides of the split would measure what was learnt by heart.
-    shared = ~is_held_out & np.isin(groups, groups[is_held_out])
-    train = np.flatnonzero(~is_held_out & ~shared)
+    measure = is_held_out | np.isin(images.splits, TEST)
+    train = np.flatnonzero(~measure & ~np.isin(groups, groups[measure]))
     check_classes(images.subset(train))
     return [Part(train, np.flatnonzero(is_held_out))], train
 

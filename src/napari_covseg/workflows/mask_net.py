@@ -32,6 +32,7 @@ from napari_covseg.training.mask_net import (
 )
 from napari_covseg.training.mask_net_settings import PRESETS, MaskNetPreset
 from napari_covseg.training.splits import draw_folds
+from napari_covseg.workflows.classify_train import with_copies
 
 LICENCE = "that of the data it was trained on"
 BEST, RESULT = "best", "result.json"
@@ -112,6 +113,7 @@ def train_mask_net(request: MaskNetRequest) -> Steps[MaskNetResult]:
     check_classes(images)
     network, arguments, start = _network(request, images.classes)
     hashes = yield from hash_pictures(images)
+    images = with_copies(images, hashes)
     training, measured, split = parts(images)
     training = few_of_each(training, preset.pictures, preset.seed)
     made_for = {
@@ -166,8 +168,8 @@ def parts(images: ImageSet) -> tuple[ImageSet, ImageSet, str]:
         shared = (set(training.groups) & set(measured.groups)) - {""}
         if shared:
             raise InputError(
-                f"{len(shared)} groups (patients) have pictures in '{TRAIN}' and in "
-                f"'{measuring[0]}'; part them by group"
+                f"{len(shared)} groups (patients, or copies of one picture) have pictures in "
+                f"'{TRAIN}' and in '{measuring[0]}'; part them by group"
             )
         return training, measured, f"{TRAIN} and {measuring[0]}, as the labels say"
     groups = {name: group or name for name, group in zip(images.names, images.groups, strict=True)}
