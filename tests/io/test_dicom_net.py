@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from dicom_nodes import (
     certificates,
@@ -21,11 +22,17 @@ from label_phantom import series
 from pydicom import dcmread
 
 from napari_covseg.domain.errors import CovsegError, InputError, UsageError
+from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import run_to_end
+from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io import read_volume
+from napari_covseg.io.dicom_maker import Maker
 from napari_covseg.io.dicom_peer import Peer, TlsFiles, ae_title
 from napari_covseg.io.dicom_receive import Received, ReceiveSettings, _Server, receive
+from napari_covseg.io.dicom_rtstruct import ScanGrid, read_rtstruct
+from napari_covseg.io.dicom_rtstruct_write import write_rtstruct
 from napari_covseg.io.dicom_send import SendSettings, send_files
+from napari_covseg.io.dicom_source import open_source
 
 pytest.importorskip("pynetdicom")
 
@@ -64,6 +71,31 @@ def test_what_is_sent_arrives_under_names_that_say_nothing(slices, tmp_path):
     volume = read_volume(folder)
     assert volume.case == folder.name
     assert (volume.hu == read_volume(slices[0].parent).hu).all()
+
+
+@pytest.mark.parametrize("node", ["ours", "storescp"])
+def test_contours_arrive_as_they_were_written(slices, tmp_path, node):
+    volume = read_volume(slices[0].parent)
+    labels = np.zeros(volume.geometry.shape, np.uint8)
+    labels[2:5, 4:12, 3:9] = Label.LEFT_LUNG
+    labels[3, 5:9, 4:7] = Label.GGO
+    source = open_source(slices[0].parent, volume.geometry)
+    sides = np.where(labels > 0, np.uint8(1), np.uint8(0))
+    path = tmp_path / "rt.dcm"
+    write_rtstruct(LabelMap.like(volume, labels), source, path, Maker("manual"), sides)
+    arrived = tmp_path / "in"
+    arrived.mkdir()
+    with ExitStack() as stack:
+        if node == "ours":
+            received = stack.enter_context(receiver(arrived))
+            assert _send([path], received.port) == 1
+            assert [name.split("-")[0] for name in received.folders] == ["rtstruct"]
+        else:
+            assert _send([path], stack.enter_context(storescp(arrived)), "STORESCP") == 1
+    (file,) = (one for one in arrived.rglob("*") if one.is_file())
+    back = read_rtstruct(file, ScanGrid(volume.geometry, slices[0].parent))
+    assert np.array_equal(back.labels, labels)
+    assert back.warnings == ()
 
 
 def test_what_comes_twice_stays_once(slices, tmp_path):
