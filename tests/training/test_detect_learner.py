@@ -55,7 +55,7 @@ def test_two_lesions_are_learned_by_heart():
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     for _ in range(24):
         set_to_train(network)
-        loss = torch.stack(list(network([image] * 2, [there.target()] * 2).values())).sum()
+        loss = torch.stack(list(network([image], [there.target()]).values())).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

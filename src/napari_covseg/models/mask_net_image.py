@@ -62,11 +62,9 @@ def mask_net_as_classifier(path: Path) -> ImageClassifier:
         If its files are missing or damaged.
     """
     found = read_mask_net(path)
-    first, last = found.network.s[0], found.network.s[2]
-    layers = LayersHead(
-        (first.weight[None], last.weight[None]), (first.bias[None], last.bias[None])
-    )
-    width = int(first.in_features)
+    s = {name: value[None] for name, value in found.network.s.state_dict().items()}
+    layers = LayersHead((s["0.weight"], s["2.weight"]), (s["0.bias"], s["2.bias"]))
+    width = s["0.weight"].shape[-1]
     none = np.zeros((0, width), np.float32)
     return ImageClassifier(
         name=found.name,
