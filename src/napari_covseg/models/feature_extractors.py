@@ -87,6 +87,9 @@ class Extractor(nn.Module):
 
 
 class _ImageNetExtractor(Extractor):
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, entry: ExtractorEntry, network: nn.Module, sha256: str) -> None:
         super().__init__()
         self.name, self.sha256, self.network = entry.name, sha256, network
@@ -144,7 +147,7 @@ def _seen(classes: Tensor, size: torch.Size) -> Tensor:
     of_lung = [part.mean(dim=(1, 2)) / (whole + 1e-3) for part in (ggo, consolidation, lesion)]
     greatest = [part.amax(dim=(1, 2)) for part in (ggo, consolidation)]
     numbers = torch.stack([whole, *of_lung, *greatest], dim=1)
-    where = F.adaptive_avg_pool2d(lung[:, None], list(size))
+    where = F.adaptive_avg_pool2d(lung[:, None], (size[0], size[1]))
     return torch.cat([where, numbers[..., None, None].expand(-1, -1, *size)], dim=1)
 
 

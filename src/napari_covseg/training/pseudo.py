@@ -111,7 +111,7 @@ def write_group(path: Path, cases: Sequence[TrainingCase], about: Mapping[str, A
         If they cannot be written.
     """
     make_folder(path.parent)
-    arrays: dict[str, NDArray[np.uint8]] = {}
+    arrays: dict[str, Any] = {}
     for number, case in enumerate(cases):
         arrays[f"image_{number}"], arrays[f"codes_{number}"] = case.image, case.codes
     with atomic_file(path.with_suffix(".npz")) as file:
