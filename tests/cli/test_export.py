@@ -40,7 +40,7 @@ def test_errors_and_exit_codes(scan, tmp_path, capsys):
     assert "this is NIfTI" in err
     assert len(err.strip().splitlines()) == 1
     with pytest.raises(SystemExit):
-        main([*command[:3], "rtstruct", "--output", str(tmp_path)])
+        main([*command[:3], "stl", "--output", str(tmp_path)])
 
 
 def test_formats_are_those_of_the_workflow():

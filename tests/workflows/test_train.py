@@ -464,7 +464,7 @@ def test_a_full_disk_while_the_model_is_written(
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_replace", full)
+    monkeypatch.setattr(checkpoint, "replace_file", full)
     with pytest.raises(ResourceError, match="cannot be written"):
         run_to_end(train(request(data, tmp_path / "out")))
     monkeypatch.undo()

@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
         "pretrain",
         help="let a network learn from images without labels, before it is trained",
         description="Pretrain a network on images alone: it paints what a coach network hides, or "
-        "tells how an image was turned. covseg train --from DIR goes on from there.",
+        "tells how an image was turned. A training can start from what it learned.",
         epilog="settings of the task (--set FIELD=VALUE), beside those of covseg train:\n"
         + pretext_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

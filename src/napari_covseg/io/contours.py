@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Points = NDArray[np.float64]
 
@@ -24,6 +23,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[Points]:
 
     One for each part that is connected along rows and columns.
     """
+    from scipy import ndimage
     from skimage.measure import find_contours
 
     parts, _ = ndimage.label(mask)
