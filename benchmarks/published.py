@@ -147,8 +147,8 @@ def run(data: Path, folder: Path, row: Row, number: int, cache: Path) -> None:
 # What is there, as a table
 
 
-def table(data: Path, output: Path) -> str:
-    """Markdown: a line for each row and set."""
+def table(data: Path, output: Path, folds: Sequence[int]) -> str:
+    """Markdown: a line for each row and set, of those folds that are done."""
     datasets = read_datasets(data)
     lines = [
         "| network | parameters | folds | CPU minutes a fold | set | patients | lungs: Dice | "
@@ -159,7 +159,7 @@ def table(data: Path, output: Path) -> str:
     for name, row in ROWS.items():
         done = {
             number: _scores(output / name / str(number))
-            for number in range(1, FOLDS + 1)
+            for number in folds
             if (output / name / str(number) / SCORES).is_file()
         }
         if done:
@@ -229,7 +229,7 @@ def main() -> int:
             except CovsegError as error:
                 print(f"{name}, fold {number}: {error}", file=sys.stderr)
             print(f"{name}, fold {number}: done", flush=True)
-    print(table(asked.data, asked.output))
+    print(table(asked.data, asked.output, asked.folds))
     return 0
 
 
