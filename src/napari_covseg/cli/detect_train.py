@@ -10,7 +10,8 @@ from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import print_json
 from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.cli.training_options import DATA, SPLITS, add_reading, add_splits
-from napari_covseg.training.detect_settings import PRESETS, find_preset, help_of
+from napari_covseg.training.detect_settings import PRESETS, find_preset
+from napari_covseg.training.settings import help_of
 
 if TYPE_CHECKING:
     from napari_covseg.training.splits import Fold

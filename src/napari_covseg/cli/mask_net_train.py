@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import aligned, print_json
-from napari_covseg.training.detect_settings import help_of
 from napari_covseg.training.mask_net_settings import PRESETS, find_preset
+from napari_covseg.training.settings import help_of
 
 if TYPE_CHECKING:
     from napari_covseg.workflows.mask_net import MaskNetResult

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from napari_covseg.domain.errors import UsageError
+from napari_covseg.training.settings import read_settings, readers_of, setting
 
 RATE_RULES = ("constant", "cosine")
 OPTIMISERS = ("adam", "adamw")
 CHANGEABLE = ("minutes",)
 """Settings that may differ when a training is resumed."""
-
-
-def setting(value: Any, text: str) -> Any:
-    """A field with its value and what it means."""
-    return field(default=value, metadata={"help": text})
 
 
 @dataclass(frozen=True)
@@ -123,66 +119,7 @@ _LEAST: Mapping[str, float] = MappingProxyType(
 )
 
 
-def read_settings(
-    settings: Iterable[str], readers: Mapping[str, Callable[[str], Any]]
-) -> dict[str, Any]:
-    """Values of ``FIELD=VALUE``, each read by its field's reader.
-
-    Raises
-    ------
-    UsageError
-        If there is no such field or its value cannot be read.
-    """
-    changes: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or name not in readers:
-            known = ", ".join(readers)
-            raise UsageError(f"{setting!r}: expected FIELD=VALUE, with FIELD one of {known}")
-        try:
-            changes[name] = readers[name](text.strip())
-        except ValueError:
-            raise UsageError(f"{setting}: {text!r} is not a value for {name}") from None
-    return changes
-
-
-def readers_of(preset: type) -> dict[str, Callable[[str], Any]]:
-    """How the text of each field of a preset is read; its name is no setting."""
-    return {one.name: _BY_TYPE[str(one.type)] for one in fields(preset) if one.name != "name"}
-
-
-def help_of(presets: Mapping[str, Any]) -> str:
-    """A line for each field: its name, what it means, its value, or that in each preset."""
-    lines = []
-    for one in fields(next(iter(presets.values()))):
-        if one.name == "name":
-            continue
-        values = {key: _shown(getattr(preset, one.name)) for key, preset in presets.items()}
-        shown = ", ".join(f"{key} {value}" for key, value in values.items())
-        if len(set(values.values())) == 1:
-            shown = next(iter(values.values()))
-        lines.append(f"  {one.name}: {one.metadata['help']} ({shown})")
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
-        raise ValueError(text)
-    return text.lower() in ("true", "yes", "1")
-
-
-_BY_TYPE: Mapping[str, Callable[[str], Any]] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "bool": _truth,
-    "tuple[int, int]": lambda text: tuple(int(part) for part in text.split(",")),
-}
-_READERS = readers_of(DetectPreset)
+_READERS = readers_of(DetectPreset, without=("name",))
 
 PRESETS: Mapping[str, DetectPreset] = MappingProxyType(
     {

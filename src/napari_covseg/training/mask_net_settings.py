@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from napari_covseg.domain.errors import UsageError
-from napari_covseg.training.detect_settings import read_settings, readers_of, setting
+from napari_covseg.training.settings import read_settings, readers_of, setting
 
 MODES = ("s", "s+bn", "all")
 
@@ -70,7 +70,7 @@ class MaskNetPreset:
         return content
 
 
-_READERS = readers_of(MaskNetPreset)
+_READERS = readers_of(MaskNetPreset, without=("name",))
 PRESETS: Mapping[str, MaskNetPreset] = MappingProxyType(
     {
         "fast": MaskNetPreset(name="fast"),

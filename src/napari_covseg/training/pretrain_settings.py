@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from napari_covseg.domain.errors import UsageError
+from napari_covseg.training.settings import read_settings, readers_of, setting
 
 TASKS = ("inpainting", "rotation")
 RECONSTRUCTIONS = ("cross_entropy", "squared")
-
-
-def _said(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
@@ -26,14 +23,16 @@ class Pretext:
         If a value cannot be used.
     """
 
-    task: str = _said("inpainting", "inpainting or rotation")
-    kept: float = _said(0.75, "share of an image that the hardest masks leave")
-    kept_first: float = _said(0.95, "share that the first masks leave")
-    harder_until: float = _said(0.5, "share of the training after which masks are the hardest")
-    alpha: float = _said(1.0, "how sharp the border of a mask is")
-    coach_every: int = _said(2, "steps of the network for one of the coach")
-    coach_rate: float = _said(1.0, "learning rate of the coach, as a share of the network's")
-    reconstruction: str = _said("cross_entropy", "loss of a painted image: cross_entropy, squared")
+    task: str = setting("inpainting", "inpainting or rotation")
+    kept: float = setting(0.75, "share of an image that the hardest masks leave")
+    kept_first: float = setting(0.95, "share that the first masks leave")
+    harder_until: float = setting(0.5, "share of the training after which masks are the hardest")
+    alpha: float = setting(1.0, "how sharp the border of a mask is")
+    coach_every: int = setting(2, "steps of the network for one of the coach")
+    coach_rate: float = setting(1.0, "learning rate of the coach, as a share of the network's")
+    reconstruction: str = setting(
+        "cross_entropy", "loss of a painted image: cross_entropy, squared"
+    )
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -68,26 +67,18 @@ class Pretext:
         UsageError
             If a value cannot be read or used.
         """
-        changes: dict[str, Any] = {}
+        own: list[str] = []
         others: list[str] = []
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            if not equals or name not in _READERS:
-                others.append(setting)
-                continue
-            try:
-                changes[name] = _READERS[name](text.strip())
-            except ValueError:
-                raise UsageError(f"{setting}: {text!r} is not a value for {name}") from None
-        return replace(self, **changes), others
+        for one in settings:
+            (own if one.partition("=")[0] in _READERS and "=" in one else others).append(one)
+        return replace(self, **read_settings(own, _READERS)), others
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
 
-_READERS_BY_TYPE: Mapping[str, Any] = {"str": str, "int": int, "float": float}
-_READERS = {one.name: _READERS_BY_TYPE[str(one.type)] for one in fields(Pretext)}
+_READERS = readers_of(Pretext)
 
 
 def pretext_help() -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.domain.errors import UsageError
+from napari_covseg.training.settings import help_of, read_settings, readers_of, setting
 
 if TYPE_CHECKING:
     from napari_covseg.preprocess.recipe import AxialRecipe
@@ -33,10 +34,6 @@ CHANGEABLE = ("name", "minutes", "validate_every")
 """Fields that may differ when a training is resumed: they do not change what a step does."""
 
 
-def _said(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class Preset:
     """Every setting of a training; ``--set FIELD=VALUE`` changes any of them.
@@ -47,61 +44,63 @@ class Preset:
         If a value cannot be used.
     """
 
-    name: str = _said("custom", "what the settings are called")
-    network: str = _said("unet_lite", "network, by its name (list below)")
+    name: str = setting("custom", "what the settings are called")
+    network: str = setting("unet_lite", "network, by its name (list below)")
     network_arguments: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": 'its arguments, JSON, such as {"channels":[8,16]}'}
     )
-    pretrained: bool | str = _said(
+    pretrained: bool | str = setting(
         True, "start the encoder from ImageNet's weights: true (unet_lite's), false, or their file"
     )
-    encoder_rate: float = _said(
+    encoder_rate: float = setting(
         0.3, "a pretrained encoder's learning rate, as a share of the rest's"
     )
-    recipe: str = _said(
+    recipe: str = setting(
         "axial", "preparation: axial or axial_clahe (slices), mueller2021 or clahe (volumes)"
     )
-    spacing_mm: tuple[float, ...] = _said(
+    spacing_mm: tuple[float, ...] = setting(
         (), "voxel size: pixel for slices, z,y,x for volumes; empty: the recipe's own"
     )
-    patch: tuple[int, ...] = _said((192, 224), "size of a training patch: y,x or z,y,x")
-    batch: int = _said(8, "patches in a batch")
-    batches: int = _said(100, "batches in an epoch")
-    epochs: int = _said(16, "epochs at most")
-    minutes: float = _said(0.0, "time budget, 0 for none; a cosine ends with it")
-    loss: str = _said("dice_ce", "dice_ce, tversky_ce, iou_bce or boundary")
+    patch: tuple[int, ...] = setting((192, 224), "size of a training patch: y,x or z,y,x")
+    batch: int = setting(8, "patches in a batch")
+    batches: int = setting(100, "batches in an epoch")
+    epochs: int = setting(16, "epochs at most")
+    minutes: float = setting(0.0, "time budget, 0 for none; a cosine ends with it")
+    loss: str = setting("dice_ce", "dice_ce, tversky_ce, iou_bce or boundary")
     loss_settings: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": 'its settings, JSON, such as {"alpha":0.3}'}
     )
-    optimiser: str = _said("adamw", "adam, adamw or sgd (momentum 0.9)")
-    learning_rate: float = _said(1e-3, "learning rate at its highest")
-    weight_decay: float = _said(0.05, "weight decay")
-    rate_rule: str = _said(
+    optimiser: str = setting("adamw", "adam, adamw or sgd (momentum 0.9)")
+    learning_rate: float = setting(1e-3, "learning rate at its highest")
+    weight_decay: float = setting(0.05, "weight decay")
+    rate_rule: str = setting(
         "cosine", "cosine (to zero), plateau (of the training loss), step or constant"
     )
-    warm_up: int = _said(200, "steps over which the rate rises (cosine)")
-    patience: int = _said(
+    warm_up: int = setting(200, "steps over which the rate rises (cosine)")
+    patience: int = setting(
         15, "epochs until the rate falls: without a lower training loss (plateau), or all (step)"
     )
-    factor: float = _said(0.1, "what the rate is then multiplied by")
-    least_rate: float = _said(1e-5, "the lowest rate (plateau)")
-    least_gain: float = _said(1e-4, "a loss is lower if it is by this much (plateau)")
-    stop_after: int = _said(0, "stop after so many epochs without a lower training loss; 0: never")
-    clip: float = _said(5.0, "gradients longer than this are shortened; 0: never")
-    ema: float = _said(0.998, "decay of the average of the weights, which is kept; 0: none")
-    precision: str = _said("auto", "auto (the device's fast one), float32, bfloat16 or float16")
-    channels_last: bool = _said(True, "memory order that convolutions like")
-    compile: bool = _said(True, "compile the network (CUDA only)")
-    augmentation: float = _said(0.15, "probability of each random change (volumes)")
-    cutout: float = _said(0.0, "share of a slice's area that is emptied, in every second patch")
-    lesion_share: float = _said(0.65, "share of patches that are taken where a lesion is")
+    factor: float = setting(0.1, "what the rate is then multiplied by")
+    least_rate: float = setting(1e-5, "the lowest rate (plateau)")
+    least_gain: float = setting(1e-4, "a loss is lower if it is by this much (plateau)")
+    stop_after: int = setting(
+        0, "stop after so many epochs without a lower training loss; 0: never"
+    )
+    clip: float = setting(5.0, "gradients longer than this are shortened; 0: never")
+    ema: float = setting(0.998, "decay of the average of the weights, which is kept; 0: none")
+    precision: str = setting("auto", "auto (the device's fast one), float32, bfloat16 or float16")
+    channels_last: bool = setting(True, "memory order that convolutions like")
+    compile: bool = setting(True, "compile the network (CUDA only)")
+    augmentation: float = setting(0.15, "probability of each random change (volumes)")
+    cutout: float = setting(0.0, "share of a slice's area that is emptied, in every second patch")
+    lesion_share: float = setting(0.65, "share of patches that are taken where a lesion is")
     dataset_weights: Mapping[str, float] = field(
         default_factory=dict,
         metadata={"help": "how often each dataset is drawn: NAME:WEIGHT,...; empty: by patients"},
     )
-    validate_every: int = _said(1, "epochs between measurements on the validation cases")
-    workers: int = _said(2, "threads that prepare batches beside a graphics card; 0: none")
-    seed: int = _said(0, "of every random choice but the folds")
+    validate_every: int = setting(1, "epochs between measurements on the validation cases")
+    workers: int = setting(2, "threads that prepare batches beside a graphics card; 0: none")
+    seed: int = setting(0, "of every random choice but the folds")
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -146,17 +145,7 @@ class Preset:
         UsageError
             If there is no such field, or its value cannot be read or used.
         """
-        changes: dict[str, Any] = {}
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            if not equals or name not in _READERS:
-                known = ", ".join(_READERS)
-                raise UsageError(f"{setting!r}: expected FIELD=VALUE, with FIELD one of {known}")
-            try:
-                changes[name] = _READERS[name](text.strip())
-            except ValueError:
-                raise UsageError(f"{setting}: {text!r} is not a value for {name}") from None
-        return replace(self, **changes)
+        return replace(self, **read_settings(settings, _READERS))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON gives them back."""
@@ -194,49 +183,7 @@ def _shown(values: Iterable[Any]) -> str:
     return ",".join(str(value) for value in values)
 
 
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
-        raise ValueError(text)
-    return text.lower() in ("true", "yes", "1")
-
-
-def _truth_or_file(text: str) -> bool | str:
-    try:
-        return _truth(text)
-    except ValueError:
-        if not text:
-            raise
-        return text
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    content = json.loads(text or "{}")
-    if not isinstance(content, dict):
-        raise ValueError(text)
-    return content
-
-
-def _weights(text: str) -> dict[str, float]:
-    pairs = (part.rpartition(":") for part in text.split(",") if part)
-    return {name.strip(): float(weight) for name, _, weight in pairs}
-
-
-def _list(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    return lambda text: tuple(read(part) for part in text.split(",") if part.strip())
-
-
-_READERS_BY_TYPE: Mapping[str, Callable[[str], Any]] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "bool": _truth,
-    "bool | str": _truth_or_file,
-    "tuple[int, ...]": _list(int),
-    "tuple[float, ...]": _list(float),
-    "Mapping[str, Any]": _json_object,
-    "Mapping[str, float]": _weights,
-}
-_READERS = {one.name: _READERS_BY_TYPE[str(one.type)] for one in fields(Preset)}
+_READERS = readers_of(Preset)
 
 
 _MUELLER = Preset(
@@ -327,20 +274,4 @@ def find_preset(name: str) -> Preset:
 
 def settings_help() -> str:
     """A line for each field: its name, what it means, its value, or that in each preset."""
-    lines = []
-    for one in fields(Preset):
-        if one.name != "name":
-            values = {key: _value(getattr(preset, one.name)) for key, preset in PRESETS.items()}
-            shown = ", ".join(f"{key} {value}" for key, value in values.items())
-            if len(set(values.values())) == 1:
-                shown = next(iter(values.values()))
-            lines.append(f"  {one.name}: {one.metadata['help']} ({shown})")
-    return "\n".join(lines)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, tuple):
-        return _shown(value) or "empty"
-    if isinstance(value, Mapping) and value:
-        return json.dumps(value)
-    return str(value) if value not in ({}, "") else "empty"
+    return help_of(PRESETS)
