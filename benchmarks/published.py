@@ -5,7 +5,8 @@
 Each row is a network with its settings (`ROWS`). It is trained on the patients of ``ma`` and
 ``medseg`` that a fold leaves it, and measured on the fold's other patients there, and on all of
 ``sirm``, which nothing is trained on (and whose patients are not in the other two).
-Finished folds are not run again, an interrupted one goes on. ``--report`` prints what is there.
+Finished folds are not run again, an interrupted one goes on. ``--speed`` then times the networks
+that are there, ``--report`` only prints what is there.
 
 Rows differ in the network alone, but for what belongs to it (Inf-Net's loss, volumes in place of
 slices). Steps are few, for two CPU cores: a budget for each row stands in `ROWS`.
@@ -23,8 +24,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import run_to_end
+from napari_covseg.domain.volume import CTVolume
+from napari_covseg.io import make_phantom
 from napari_covseg.io.nnunet import RawDataset, read_datasets
 from napari_covseg.metrics.overlap import Counts
 from napari_covseg.metrics.summary import mean_over_patients
@@ -33,9 +38,12 @@ from napari_covseg.training.schedules import PRESETS, Preset
 from napari_covseg.training.splits import draw_folds
 from napari_covseg.workflows.crossval_fold import SCORES, FoldScores, run_fold
 from napari_covseg.workflows.crossval_request import FoldRequest
+from napari_covseg.workflows.segment import segment
+from napari_covseg.workflows.segment_settings import SegmentSettings
 from napari_covseg.workflows.train import train
 from napari_covseg.workflows.train_request import TrainRequest
 
+SPEED = "cpu_seconds_a_ct.txt"
 FOLDS, SEED, CLASSES = 5, 0, ("lung", "infection", "ggo", "consolidation")
 FIGURES = ("iou", "accuracy", "sensitivity", "specificity")
 TRAINED_ON = ("ma", "medseg")
@@ -44,6 +52,8 @@ VOLUMES = (
     *("recipe=mueller2021", "patch=32,96,96", "batch=2", "batches=75", "epochs=2"),
     *("warm_up=30", "validate_every=2", "augmentation=0.15"),
 )
+TIMED, CT = 30, 300
+"""Slices of a millimetre that are timed, and those of a CT."""
 NARROW = '"channels":[8,16,32,64,128]'
 FROM_SCRATCH = "pretrained=false"
 
@@ -138,10 +148,22 @@ def run(data: Path, folder: Path, row: Row, number: int, cache: Path) -> None:
         run_to_end(train(request))
         (folder / "cpu_seconds.txt").write_text(f"{time.process_time() - began:.0f}\n")
     measuring = tuple(case for cases in found.measured.values() for case in cases)
-    began = time.process_time()
     run_to_end(run_fold(FoldRequest(number, replace(request, validation=measuring), True)))
-    seconds = (time.process_time() - began) / len(measuring)
-    (folder / "cpu_seconds_a_case.txt").write_text(f"{seconds:.2f}\n")
+
+
+def time_ct(folder: Path, volume: CTVolume) -> None:
+    """CPU seconds of a whole segmentation, from the model's file to label map, on one thread."""
+    kept = folder / SPEED
+    if kept.is_file() or not (folder / SCORES).is_file():
+        return
+    settings = SegmentSettings(str(folder), "cpu")
+    torch.set_num_threads(1)
+    seconds = []
+    for _ in range(2):
+        began = time.process_time()
+        run_to_end(segment(volume, settings))
+        seconds.append(time.process_time() - began)
+    kept.write_text(f"{min(seconds) * CT / TIMED:.1f}\n")
 
 
 # What is there, as a table
@@ -151,10 +173,10 @@ def table(data: Path, output: Path, folds: Sequence[int]) -> str:
     """Markdown: a line for each row and set, of those folds that are done."""
     datasets = read_datasets(data)
     lines = [
-        "| network | parameters | folds | CPU minutes a fold | set | patients | lungs: Dice | "
-        "infection: Dice | pooled | IoU | accuracy | sensitivity | specificity | GGO: Dice | "
+        "| network | parameters | folds | CPU minutes a fold | CPU seconds a CT | set | patients | "
+        "lungs: Dice | infection: Dice | pooled | IoU | accuracy | sensitivity | specificity | GGO: Dice | "
         "pooled | consolidation: Dice | pooled |",
-        "|" + "---|" * 17,
+        "|" + "---|" * 18,
     ]
     for name, row in ROWS.items():
         done = {
@@ -175,10 +197,15 @@ def _lines(
     )
     minutes = [float((folder / str(n) / "cpu_seconds.txt").read_text()) / 60 for n in done]
     begin = f"| {row.title} | {parameters / 1e6:.1f} M | {len(done)} of {FOLDS} | "
-    begin += f"{sum(minutes) / len(minutes):.0f} |"
+    begin += f"{sum(minutes) / len(minutes):.0f} | {_speed(folder, done)} |"
     for name in ("ma", "medseg", "sirm"):
         yield f"{begin} {name} | {_figures(name, done, datasets)} |"
-        begin = "| | | | |"
+        begin = "| | | | | |"
+
+
+def _speed(folder: Path, done: Iterable[int]) -> str:
+    files = (folder / str(number) / SPEED for number in done)
+    return next((f"{float(path.read_text()):.0f}" for path in files if path.is_file()), "")
 
 
 def _figures(name: str, done: Mapping[int, FoldScores], datasets: Sequence[RawDataset]) -> str:
@@ -199,7 +226,8 @@ def _figures(name: str, done: Mapping[int, FoldScores], datasets: Sequence[RawDa
         mean = mean_over_patients({k: c.dice for k, c in found_counts.items()}, patients)
         pooled = sum(found_counts.values(), Counts(0, 0, 0))
         known = not math.isnan(mean.mean)
-        shown.append(f"{mean.mean:.3f} ± {mean.std:.3f}" if known else "")
+        spread = "" if math.isnan(mean.std) else f" ± {mean.std:.3f}"
+        shown.append(f"{mean.mean:.3f}{spread}" if known else "")
         if one != "lung":
             shown.append(f"{pooled.dice:.3f}" if known else "")
         if one == "infection":
@@ -219,6 +247,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME")
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(1, FOLDS + 1)))
+    parser.add_argument("--speed", action="store_true", help="then time what fold 1 trained")
     parser.add_argument("--report", action="store_true", help="print what is there, run nothing")
     asked = parser.parse_args()
     for number in () if asked.report else asked.folds:
@@ -229,6 +258,10 @@ def main() -> int:
             except CovsegError as error:
                 print(f"{name}, fold {number}: {error}", file=sys.stderr)
             print(f"{name}, fold {number}: done", flush=True)
+    if asked.speed:
+        volume = make_phantom((TIMED, 512, 512), (1.0, 0.7, 0.7)).volume
+        for name in asked.rows:
+            time_ct(asked.output / name / "1", volume)
     print(table(asked.data, asked.output, asked.folds))
     return 0
 
