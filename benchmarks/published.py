@@ -174,8 +174,8 @@ def table(data: Path, output: Path, folds: Sequence[int]) -> str:
     datasets = read_datasets(data)
     lines = [
         "| network | parameters | folds | CPU minutes a fold | CPU seconds a CT | set | patients | "
-        "lungs: Dice | infection: Dice | pooled | IoU | accuracy | sensitivity | specificity | GGO: Dice | "
-        "pooled | consolidation: Dice | pooled |",
+        "lungs: Dice | infection: Dice | pooled | IoU | accuracy | sensitivity | specificity | "
+        "GGO: Dice | pooled | consolidation: Dice | pooled |",
         "|" + "---|" * 18,
     ]
     for name, row in ROWS.items():
