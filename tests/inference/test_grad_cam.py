@@ -3,9 +3,15 @@ import pytest
 import torch
 from picture_sets import CornerExtractor, corner_classifier
 
-from napari_covseg.inference.grad_cam import grad_cam, log_odds, on_picture
+from napari_covseg.inference.grad_cam import _between, grad_cam, log_odds, on_picture
 from napari_covseg.models.classifier_heads import LayersHead
-from napari_covseg.models.feature_extractors import TrainedExtractor, lite0_encoder
+from napari_covseg.models.feature_extractors import (
+    EXTRACTORS,
+    TrainedExtractor,
+    _build,
+    _ImageNetExtractor,
+    lite0_encoder,
+)
 
 
 @pytest.fixture
@@ -53,14 +59,68 @@ def test_it_is_captums(plane):
     grey = torch.from_numpy(np.kron(plane, np.ones((3, 3), np.float32)))[None, None]
     layer = extractor.encoder[-1]
     theirs = attr.LayerGradCam(Whole(), layer).attribute(grey, relu_attributions=True)
-    theirs = torch.nn.functional.interpolate(theirs, size=grey.shape[2:], mode="bilinear")
     base = corner_classifier(96)
     from dataclasses import replace
 
     mine = grad_cam(replace(base, extractor=extractor, explain=head), grey[0, 0].numpy(), 2)
+    # Places of this network look around pixels 31, 63 and 95, where each counts alone.
     expected = (theirs / theirs.max())[0, 0].detach().numpy()
-    assert mine == pytest.approx(expected, abs=1e-4)
+    assert mine[31::32, 31::32] == pytest.approx(expected, abs=1e-4)
     assert mine.std() > 0.01
+    assert mine[47, 31] == pytest.approx((mine[31, 31] + mine[63, 31]) / 2, abs=1e-5)
+    assert mine[:32, :32] == pytest.approx(mine[31, 31])
+
+
+def _seeing_evenly(network):
+    """Weights that are alike on both sides: what a place sees is symmetric around its centre."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, torch.nn.Conv2d):
+            middle = tuple((size - 1) // 2 for size in module.kernel_size)
+            torch.nn.init.constant_(module.weight, 0.02 / module.in_channels)
+            module.weight.data[:, :, *middle] = 1 / module.in_channels
+        elif isinstance(module, torch.nn.MaxPool2d):
+            # Of equal pixels the greatest is the first, which is not the middle.
+            parent, _, own = name.rpartition(".")
+            mean = torch.nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
+            setattr(network.get_submodule(parent), own, mean)
+    return network.eval()
+
+
+def _seen_row(maps, channels, shape):
+    """Of a place in the middle of a map: its row, and the row of pixels it is centred at."""
+    picture = torch.full((1, channels, *shape), 0.5, requires_grad=True)
+    found = maps(picture)
+    row, column = found.shape[2] // 2, found.shape[3] // 2
+    (seen,) = torch.autograd.grad(found[0, :, row, column].sum(), picture)
+    along = seen[0].sum(dim=(0, 2)).double()
+    return found.shape[2], row, float((along * torch.arange(shape[0])).sum() / along.sum())
+
+
+def test_places_are_drawn_where_they_look():
+    extractor = TrainedExtractor(_seeing_evenly(lite0_encoder())).eval()
+    places, row, seen = _seen_row(lambda p: extractor.maps((p + 1) / 2)[0], 1, (640, 64))
+    first, step = extractor.centres(640, places)
+    assert (first, step) == (31, 32)
+    assert seen == pytest.approx(first + row * step, abs=0.2)
+    # Spread evenly over the picture it would lie half a place away.
+    assert abs(seen - (row + 0.5) * 32) > 15
+    shifted = _between(256, 8, first, step)
+    assert shifted[[31, 63, 255]].argmax(dim=1).tolist() == [0, 1, 7]
+    assert shifted.sum(dim=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("resnet50", (640, 64)), ("inception_resnet_v2", (619, 139))]
+)
+def test_places_of_the_published_networks_are_drawn_where_they_look(name, shape):
+    if name != "resnet50":
+        pytest.importorskip("timm")
+    entry = EXTRACTORS[name]
+    network = _seeing_evenly(_build(entry))
+    extractor = _ImageNetExtractor(entry, network, "")
+    places, row, seen = _seen_row(network, 3, shape)
+    first, step = extractor.centres(shape[0], places)
+    assert seen == pytest.approx(first + row * step, abs=0.2)
 
 
 def test_what_the_features_leave_out_is_dark(plane):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_covseg.models.feature_extractors import Extractor
 from napari_covseg.models.image_classifier import ImageClassifier
 
 
@@ -40,9 +41,30 @@ def grad_cam(
     odds = log_odds(classifier.explain.logits(features).mean(dim=0), code)
     (gradient,) = torch.autograd.grad(odds.sum(), maps)
     heat = (gradient * maps.detach()).sum(dim=1, keepdim=True).relu()
-    heat = F.interpolate(heat, size=plane.shape, mode="bilinear", align_corners=False)
-    top = float(heat.max())
-    return np.asarray((heat / top if top > 0 else heat)[0, 0].numpy(), np.float32)
+    drawn = _drawn(heat[0, 0], extractor, (plane.shape[0], plane.shape[1]))
+    top = float(drawn.max())
+    return np.asarray((drawn / top if top > 0 else drawn).numpy(), np.float32)
+
+
+def _drawn(heat: Tensor, extractor: Extractor, shape: tuple[int, int]) -> Tensor:
+    """A map over its picture, each place where it is centred: bilinear between places.
+
+    A network's padding may move its places by half of their distance against an even spread.
+    """
+    rows, columns = (
+        _between(pixels, places, *extractor.centres(pixels, places))
+        for pixels, places in zip(shape, heat.shape, strict=True)
+    )
+    return rows @ heat @ columns.T
+
+
+def _between(pixels: int, places: int, first: float, step: float) -> Tensor:
+    """How much each place counts for each pixel along a side, ``(pixels, places)``; rows sum to 1.
+
+    Pixels beyond the outermost centres take their place's value.
+    """
+    at = ((torch.arange(pixels) - first) / step).clamp(0, places - 1)
+    return (1 - (at[:, None] - torch.arange(places)).abs()).clamp(min=0)
 
 
 def log_odds(logits: Tensor, code: int) -> Tensor:

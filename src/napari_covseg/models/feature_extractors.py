@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 COVSEG, RESNET50, INCEPTION = "covseg", "resnet50", "inception_resnet_v2"
 TRAINED = "trained"
 """An encoder that was trained on pictures, and comes with its classifier."""
+STEP = 32
+"""Pixels from one place of a last map to the next, of all networks here."""
+LITE0_FIRST = 31.0
+"""Each of five halvings pads one pixel more behind than before, so places look further on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,13 @@ class ExtractorEntry:
     """A network that features can be taken from.
 
     ``size`` is the side of its input, ``weights`` what its file of weights is called where it
-    needs one, ``head`` how the names of the weights of its own classifier start.
+    needs one, ``head`` how the names of the weights of its own classifier start; ``first`` the
+    pixel that place 0 of its last map is centred at: place i looks around ``first + STEP * i``.
     """
 
     name: str
     size: int
+    first: float
     weights: str = ""
     head: str = ""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -50,11 +56,11 @@ class ExtractorEntry:
 
 EXTRACTORS: Mapping[str, ExtractorEntry] = MappingProxyType(
     {
-        COVSEG: ExtractorEntry(COVSEG, 256),
+        COVSEG: ExtractorEntry(COVSEG, 256, LITE0_FIRST),
         RESNET50: ExtractorEntry(
-            RESNET50, 224, "resnet50", "fc.", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+            RESNET50, 224, 0.0, "resnet50", "fc.", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         ),
-        INCEPTION: ExtractorEntry(INCEPTION, 299, "inception_resnet_v2", "classif."),
+        INCEPTION: ExtractorEntry(INCEPTION, 299, 37.0, "inception_resnet_v2", "classif."),
     }
 )
 
@@ -71,6 +77,13 @@ class Extractor(nn.Module):
     sha256: str
     has_map = True
     """Whether there is a feature map, without which there is no Grad-CAM."""
+
+    def centres(self, pixels: int, places: int) -> tuple[float, float]:
+        """Where places of the map look, along a side: the pixel that the first is centred at, and
+        the pixels from one to the next. Here places share the picture evenly.
+        """
+        step = pixels / places
+        return (step - 1) / 2, step
 
     def maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """The last feature map, and what else features need: ``(n, k, h', w')``, k may be 0."""
@@ -93,8 +106,13 @@ class _ImageNetExtractor(Extractor):
     def __init__(self, entry: ExtractorEntry, network: nn.Module, sha256: str) -> None:
         super().__init__()
         self.name, self.sha256, self.network = entry.name, sha256, network
+        self._first = entry.first
         self.register_buffer("mean", torch.tensor(entry.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(entry.std).view(1, -1, 1, 1))
+
+    def centres(self, pixels: int, places: int) -> tuple[float, float]:
+        """As `Extractor.centres`."""
+        return self._first, STEP
 
     def maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """As `Extractor.maps`."""
@@ -115,6 +133,10 @@ class CovsegExtractor(Extractor):
     def __init__(self, network: UNetLite, sha256: str) -> None:
         super().__init__()
         self.name, self.sha256, self.network = COVSEG, sha256, network
+
+    def centres(self, pixels: int, places: int) -> tuple[float, float]:
+        """As `Extractor.centres`."""
+        return LITE0_FIRST, STEP
 
     def maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """As `Extractor.maps`."""
@@ -160,6 +182,10 @@ class TrainedExtractor(Extractor):
     def __init__(self, encoder: nn.ModuleList, sha256: str = "") -> None:
         super().__init__()
         self.name, self.sha256, self.encoder = TRAINED, sha256, encoder
+
+    def centres(self, pixels: int, places: int) -> tuple[float, float]:
+        """As `Extractor.centres`."""
+        return LITE0_FIRST, STEP
 
     def maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """As `Extractor.maps`."""
