@@ -16,6 +16,7 @@ from benchmarks.inputs import make_inputs
 from benchmarks.paint_speed import paint_rows
 from benchmarks.read_speed import help_rows, read_rows
 from benchmarks.segment_speed import segment_rows
+from benchmarks.view_speed import view_rows
 
 HEAD = """# Speed and memory
 
@@ -40,6 +41,7 @@ def main() -> int:
     rows += read_rows(series, args.slices)
     rows += segment_rows(scan, args.model, args.device, args.peer_slices, args.slices)
     rows += paint_rows()
+    rows += view_rows()
     text = table(rows)
     print(text)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,8 @@ import numpy as np
 from napari_covseg.cli.classify_train import EIGHT
 from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.io.images import CT_WINDOW_HU
-from napari_covseg.workflows.classify_train import ClassifyTrainRequest, classify_train
+from napari_covseg.workflows.classify_train import classify_train
+from napari_covseg.workflows.classify_train_request import ClassifyTrainRequest
 
 LEAST_LUNG, LEAST_INFECTION = 0.02, 20
 """Of a case's greatest lung area that a slice needs; pixels of infection that make it one with."""

@@ -21,7 +21,7 @@ from benchmarks.common import Row, run_child
 
 SHAPE, SPACING_MM = (300, 512, 512), (1.0, 0.7, 0.7)
 MOVES, STEP, BRUSH = 40, 4, 20
-LIMIT = 1.5
+LIMIT = 1.3
 
 
 def paint_rows(strokes: int = 15) -> list[Row]:
