@@ -6,24 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from segment_command import command, listed
 
-from napari_covseg.cli import segment as verb
+from napari_covseg.cli import segment_run
+from napari_covseg.cli.jobs import CaseNames
 from napari_covseg.cli.main import main
 from napari_covseg.io import read_labels, read_volume
-
-
-def command(scan, model_folder, output, *more):
-    return [
-        "segment",
-        str(scan),
-        "--output",
-        str(output),
-        "--model",
-        str(model_folder),
-        "--device",
-        "cpu",
-        *more,
-    ]
 
 
 def test_files_and_json_of_one_input(scan, model_folder, tmp_path, capsys):
@@ -35,7 +23,7 @@ def test_files_and_json_of_one_input(scan, model_folder, tmp_path, capsys):
     assert result["provenance"]["model"]["name"] == "tiny"
     assert result["provenance"]["settings"]["model"] == "tiny"  # not the folder's path
     assert result["labels_path"] == str(tmp_path / "scan_labels.nii.gz")
-    assert sorted(os.listdir(tmp_path)) == ["scan.json", "scan_labels.nii.gz"]
+    assert listed(tmp_path) == ["scan.json", "scan_labels.nii.gz"]
     on_disk = json.loads((tmp_path / "scan.json").read_text())
     assert on_disk == {key: result[key] for key in on_disk}
     labels = read_labels(tmp_path / "scan_labels.nii.gz")
@@ -67,16 +55,16 @@ def test_several_inputs_each_get_a_result_or_an_error(scan, model_folder, tmp_pa
     printed = json.loads(captured.out)
     assert [result["case"] for result in printed["results"]] == ["scan", "scan_2"]
     assert [error["exit_code"] for error in printed["errors"]] == [3, 3]
-    assert sorted(os.listdir(out)) == [
+    assert listed(out) == [
         "scan.json",
         "scan_2.json",
         "scan_2_labels.nii.gz",
         "scan_labels.nii.gz",
     ]
-    lines = captured.err.splitlines()
+    lines = sorted(captured.err.splitlines())  # told as they happen
     assert len(lines) == 2
-    assert lines[0].startswith("covseg: bad.nii.gz: ")
-    assert lines[1].startswith("covseg: all.nrrd: ")
+    assert lines[0].startswith("covseg: all.nrrd: ")
+    assert lines[1].startswith("covseg: bad.nii.gz: ")
 
 
 def test_the_same_input_twice_is_done_once(scan, model_folder, tmp_path, capsys):
@@ -143,7 +131,7 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verb, "_run_one", interrupted)
+    monkeypatch.setattr(segment_run, "run_one", interrupted)
     arguments = command(scan, model_folder, tmp_path / "out", "--jobs", jobs)
     arguments.insert(1, str(other))
     assert main(arguments) == 130
@@ -157,7 +145,7 @@ def test_memory_and_disk_exit_with_four(scan, model_folder, tmp_path, capsys, mo
         def fail(*args, error=error, **kwargs):
             raise error
 
-        monkeypatch.setattr(verb, "_run_one", fail)
+        monkeypatch.setattr(segment_run, "run_one", fail)
         assert main(command(scan, model_folder, tmp_path)) == 4
         assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -168,7 +156,7 @@ def test_unexpected_errors_quote_nothing_that_was_read(
     def fail(*args, **kwargs):
         raise ValueError("Doe^Jane 1970-01-01")
 
-    monkeypatch.setattr(verb, "_run_one", fail)
+    monkeypatch.setattr(segment_run, "run_one", fail)
     assert main(command(scan, model_folder, tmp_path)) == 1
     err = capsys.readouterr().err
     assert "unexpected ValueError" in err
@@ -198,7 +186,7 @@ def test_as_a_program(scan, model_folder, tmp_path):
 
 def test_copies_of_a_series_do_not_overwrite_each_other():
     """DICOM series get their case name when they are read; two copies share it."""
-    names = verb.CaseNames()
+    names = CaseNames()
     assert [names.claim(name) for name in ("ct-1", "ct-2", "ct-1", "CT-1")] == [
         "ct-1",
         "ct-2",
@@ -218,7 +206,7 @@ def test_dicom_folders(data_dir, model_folder, tmp_path, capsys):
     printed = json.loads(capsys.readouterr().out)
     first, second = (result["case"] for result in printed["results"])
     assert second == f"{first}_2"
-    assert len(os.listdir(tmp_path / "out")) == 4
+    assert len(listed(tmp_path / "out")) == 4
     assert printed["results"][0]["provenance"]["input"]["format"] == "DICOM"
 
 
@@ -249,7 +237,7 @@ def test_ranges_are_told_and_what_they_rest_on_is_kept(scan, model_folder, tmp_p
     (result,) = json.loads(capsys.readouterr().out)["results"]
     names = result["probability_files"]
     assert names["lesion"] == "scan_lesion_probability.nii.gz"
-    assert {*names.values(), "scan.json", "scan_labels.nii.gz"} == set(os.listdir(tmp_path))
+    assert {*names.values(), "scan.json", "scan_labels.nii.gz"} == set(listed(tmp_path))
     for side, ranges in result["likely_ranges"].items():
         for figure, (low, high) in ranges.items():
             assert 0 <= low <= result["measurements"][side][figure] + 1e-9

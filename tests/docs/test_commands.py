@@ -67,7 +67,7 @@ def test_commands_run(page: Path, docs_workspace: Path) -> None:
 @pytest.mark.slow
 def test_the_tour_leaves_what_it_says(docs_workspace: Path) -> None:
     assert _run("covseg segment scan.nii.gz --output results") == 0
-    written = {path.name for path in (docs_workspace / "results").iterdir()}
+    written = {path.name for path in (docs_workspace / "results").glob("[!.]*")}
     assert written == {"scan_labels.nii.gz", "scan.json"}
 
 

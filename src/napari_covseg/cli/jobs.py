@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,35 +23,42 @@ class CaseNames:
     """Gives every input a case name of its own, so that no result overwrites another's."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        self._owners: dict[str, object] = {}
         self._lock = threading.Lock()
 
-    def claim(self, name: str) -> str:
-        """``name``, or with the first free number behind it."""
+    def claim(self, name: str, owner: str | None = None) -> str:
+        """``name``, or with the first free number behind it; an ``owner`` gets its own again."""
+        mine: object = owner or object()
         with self._lock:
             free, number = name, 2
-            while free.casefold() in self._taken:
+            while self._owners.setdefault(free.casefold(), mine) != mine:
                 free, number = f"{name}_{number}", number + 1
-            self._taken.add(free.casefold())
             return free
 
 
 def jobs_of(inputs: Sequence[str], names: CaseNames) -> list[Job]:
-    """One job an input. Files get their names here, so that their order decides, not their speed;
-    the name of a DICOM series is known when it is read.
-    """
-    from napari_covseg.io import case_name, find_inputs, is_dicom
+    """All of `iter_jobs`."""
+    return list(iter_jobs(inputs, names.claim))
 
-    jobs: list[Job] = []
+
+def iter_jobs(inputs: Sequence[str], claim: Callable[[str], str]) -> Iterator[Job]:
+    """One job an input, the first while folders further on have not been looked at.
+
+    Files get their names here, so that their order decides, not their speed; the name of a DICOM
+    series is known when it is read.
+    """
+    from napari_covseg.io import case_name, is_dicom
+    from napari_covseg.io.inputs import iter_inputs
+
+    seen: set[Path] = set()
     for text in inputs:
         try:
-            paths = find_inputs([Path(text)])
+            for path in iter_inputs(text):
+                place = path.resolve()
+                if place in seen:
+                    continue
+                seen.add(place)
+                has_name = not (path.is_dir() or is_dicom(path))
+                yield Job(path, claim(case_name(path)) if has_name else None)
         except CovsegError as error:
-            jobs.append(Job(Path(text), error=error))
-            continue
-        for path in paths:
-            if any(job.path.resolve() == path.resolve() for job in jobs):
-                continue
-            has_name = not (path.is_dir() or is_dicom(path))
-            jobs.append(Job(path, names.claim(case_name(path)) if has_name else None))
-    return jobs
+            yield Job(Path(text), error=error)

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_covseg.cli.jobs import CaseNames, Job, jobs_of
-from napari_covseg.cli.output import (
-    ProgressBars,
-    complain,
-    exit_code,
-    one_line,
-    print_json,
-    progress_bars,
-    volumes_table,
-)
+from napari_covseg.cli.jobs import Job
+from napari_covseg.cli.output import complain, exit_code, one_line, print_json, volumes_table
 from napari_covseg.cli.reading import add_window, window_of
 from napari_covseg.cli.scoring import aligned
-from napari_covseg.domain.errors import Cancelled
-from napari_covseg.domain.progress import Progress, run_to_end
+from napari_covseg.cli.segment_run import (
+    Outcome,
+    Plan,
+    failures,
+    run_here,
+    run_on_cluster,
+    table_rows,
+)
 from napari_covseg.workflows.segment_settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from napari_covseg.workflows.segment import SegmentFileResult
+    from napari_covseg.workflows.segment_many import CaseDone, CaseRequest
 
 
 def add_parser(subparsers: Any) -> None:
@@ -35,7 +32,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "segment",
         help="segment lungs, GGO and consolidation; write label maps and volumes",
-        description="Write DIR/<case>_labels.nii.gz and DIR/<case>.json for every input.",
+        description="Write DIR/<case>_labels.nii.gz and DIR/<case>.json for every input. What an "
+        "earlier run has done is not done again, so the same command goes on where it stopped.",
     )
     parser.add_argument(
         "inputs",
@@ -61,6 +59,18 @@ def add_parser(subparsers: Any) -> None:
     add_window(parser)
     parser.add_argument(
         "--jobs", type=_positive, default=1, metavar="N", help="inputs at once (default 1)"
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS|local",
+        help="work on a Dask cluster, such as tcp://host:8786; inputs, results and models must lie "
+        "on a share that its machines see at the same place; local: N processes here",
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="segment also what an earlier run has done"
+    )
+    parser.add_argument(
+        "--table", metavar="FILE", help="also write one row a case, as .csv or .parquet"
     )
     parser.add_argument("--json", action="store_true", help="print the results as JSON only")
     parser.set_defaults(func=run)
@@ -92,116 +102,100 @@ def _positive(text: str) -> int:
     return value
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What came of an input: its entry in the JSON, or its error. Holds no volume."""
-
-    path: Path
-    entry: dict[str, Any] | None = None
-    error: BaseException | None = None
-
-
 def run(args: argparse.Namespace) -> int:
     """Segment every input; the exit code is the worst of them."""
     settings = settings_from(args)
     window_of(args)  # Complains before anything is read.
-    _check_model_and_device(settings)
-    names = CaseNames()
-    outcomes = _run_all(jobs_of(args.inputs, names), names, args, settings)
-    failed = [(o.path, o.error) for o in outcomes if o.error is not None]
+    table = Path(args.table) if args.table else None
+    if table is not None:
+        from napari_covseg.workflows.segment_table import check_table
+
+        check_table(table)
+    plan = _plan(args, settings)
+    outcomes = run_on_cluster(plan, args.scheduler) if args.scheduler else run_here(plan)
+    if table is not None:
+        from napari_covseg.workflows.segment_table import write_table
+
+        write_table(table_rows(outcomes), table)
+    failed = [o for o in outcomes if o.error is not None]
+    codes = [exit_code(o.error) for o in failed if o.error is not None]
     if args.json:
-        errors = [
-            {"input": str(path), "error": one_line(error), "exit_code": exit_code(error)}
-            for path, error in failed
-        ]
-        print_json({"results": [o.entry for o in outcomes if o.entry], "errors": errors})
-    return max((exit_code(error) for _, error in failed), default=0)
+        _print_json(outcomes)
+    elif len(outcomes) > 1:
+        _print_end(outcomes)
+    return max(codes, default=0)
 
 
-def _check_model_and_device(settings: SegmentSettings) -> None:
-    """Fail before reading anything if every input would fail the same way."""
+def _plan(args: argparse.Namespace, settings: SegmentSettings) -> Plan:
+    """What is to be done; fails before reading anything if every input would fail the same way."""
     from napari_covseg.models.device import choose_device
-    from napari_covseg.models.zoo import load
+    from napari_covseg.models.zoo import available
+    from napari_covseg.workflows.segment_many import CaseRequest, loaded_model_key
 
-    choose_device(settings.device)
-    load(settings.model)
-
-
-def _run_all(
-    jobs: list[Job], names: CaseNames, args: argparse.Namespace, settings: SegmentSettings
-) -> list[_Outcome]:
-    stop = threading.Event()
-    with progress_bars() as bars:
-
-        def work(job: Job) -> _Outcome:
-            try:
-                if job.error is not None:
-                    raise job.error
-                done = _run_one(job, names, args, settings, bars, stop)
-            except Exception as problem:
-                error = problem
-                if not stop.is_set():
-                    bars.aside(lambda: complain(f"covseg: {one_line(error)}"))
-                return _Outcome(job.path, error=error)
-            if not args.json:
-                bars.aside(lambda: _print_result(job, done))
-            return _Outcome(job.path, entry=_as_json(job, done))
-
-        if args.jobs == 1 or len(jobs) == 1:
-            return [work(job) for job in jobs]
-        with ThreadPoolExecutor(args.jobs) as pool:
-            try:
-                return list(pool.map(work, jobs))
-            except BaseException:
-                # Ctrl-C: the threads see this between their steps.
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-
-
-def _run_one(
-    job: Job,
-    names: CaseNames,
-    args: argparse.Namespace,
-    settings: SegmentSettings,
-    bars: ProgressBars,
-    stop: threading.Event,
-) -> SegmentFileResult:
-    from napari_covseg.workflows.segment import segment_file
-
-    if stop.is_set():
-        raise Cancelled("cancelled")
-    report = bars(job.path.name)
-    steps = segment_file(
-        job.path,
-        args.output,
-        settings,
+    # The machines of a cluster have devices of their own, and a current folder of their own.
+    device_kind = "cpu" if args.scheduler else choose_device(settings.device).kind
+    model, output = loaded_model_key(settings.model), Path(args.output)
+    if args.scheduler:
+        output = output.absolute()
+        if settings.model not in available():
+            settings = replace(settings, model=str(Path(settings.model).absolute()))
+    request: CaseRequest = CaseRequest(
+        path=Path(),
+        output=output,
+        settings=settings,
+        model=model,
         series=args.series,
         window=window_of(args),
-        name_case=lambda name: job.case or names.claim(name),
         uncertainty=args.uncertainty,
         likelihood=args.ranges,
+        again=args.again,
     )
-
-    def step(progress: Progress) -> None:
-        if stop.is_set():
-            raise Cancelled("cancelled")
-        report(progress)
-
-    try:
-        return run_to_end(steps, step)
-    finally:
-        steps.close()
-        report(Progress(1, 1, "done"))
+    tell = partial(_tell, as_json=args.json)
+    return Plan(args.inputs, request, args.jobs, device_kind, tell)
 
 
-def _print_result(job: Job, done: SegmentFileResult) -> None:
-    print(f"{job.path.name}: {done.labels_path}, {done.json_path}")
-    print(volumes_table(done.result.measurements))
+def _tell(outcome: Outcome, as_json: bool) -> None:
+    """Show what came of an input, when it is there."""
+    if outcome.error is not None:
+        complain(f"covseg: {one_line(outcome.error)}")
+    elif outcome.done is not None and not as_json:
+        _print_result(outcome.job, outcome.done)
+
+
+def _print_json(outcomes: list[Outcome]) -> None:
+    errors = [
+        {"input": str(o.job.path), "error": one_line(o.error), "exit_code": exit_code(o.error)}
+        for o in outcomes
+        if o.error is not None
+    ]
+    results = [_as_json(o.job, o.done) for o in outcomes if o.done is not None]
+    print_json({"results": results, "errors": errors})
+
+
+def _print_end(outcomes: list[Outcome]) -> None:
+    """How many were done, and a table of those that were not."""
+    before = sum(o.done is not None and o.done.before for o in outcomes)
+    failed = sum(o.error is not None for o in outcomes)
+    complain(
+        f"{len(outcomes)} inputs: {len(outcomes) - before - failed} segmented, "
+        f"{before} done before, {failed} failed"
+    )
+    if failed:
+        complain(failures(outcomes))
+
+
+def _print_result(job: Job, done: CaseDone) -> None:
+    from napari_covseg.quantify.volumes import Measurements
+
+    before = "done before: " if done.before else ""
+    print(f"{job.path.name}: {before}{done.labels_path}, {done.json_path}", flush=True)
+    if done.before:
+        return
+    print(volumes_table(Measurements.from_dict(done.report["measurements"])))
     ranges = done.report.get("likely_ranges")
     if ranges:
         print(_ranges_table(ranges))
-    for warning in done.result.warnings:
+    for warning in done.report["warnings"]:
         print(f"warning: {warning}")
     print(flush=True)
 
@@ -216,10 +210,11 @@ def _ranges_table(ranges: Mapping[str, Mapping[str, tuple[float, float] | None]]
     return aligned(rows)
 
 
-def _as_json(job: Job, done: SegmentFileResult) -> dict[str, Any]:
+def _as_json(job: Job, done: CaseDone) -> dict[str, Any]:
     return {
         "input": str(job.path),
         "labels_path": str(done.labels_path),
         "json_path": str(done.json_path),
+        "done_before": done.before,
         **done.report,
     }

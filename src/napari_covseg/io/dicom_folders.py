@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -11,40 +12,30 @@ from napari_covseg.io.dicom_files import file_member, is_dicomdir, looks_like_di
 _PROBE_FILES = 500
 
 
-def dicom_folders(folder: Path) -> list[Path]:
-    """The inputs in a folder: itself where its DICOM is of one study, else its subfolders'.
+def is_one_input(folder: Path) -> bool | None:
+    """Whether the DICOM in and below a folder is one input; None where there is none.
 
-    A folder with images of its own is one input with all below it. Studies are told by the header
-    of one file of each subfolder. Of links to folders only those right in ``folder`` are followed,
-    each as an input of its own.
+    A folder with images of its own is one input with all below it, and so is one whose subfolders
+    hold images of one study. Studies are told by the header of one file of each subfolder, and the
+    second one ends the search. Links to folders are not followed.
     """
-    linked = [link for link in sorted(folder.iterdir()) if link.is_symlink() and link.is_dir()]
-    visible = [link for link in linked if not link.name.startswith(".")]
-    return [part for top in (folder, *visible) for part in _inputs_below(top)]
+    studies: set[str] = set()
+    for here, image in _images_below(folder):
+        if here == folder:
+            return True
+        studies.add(_study_of(image))
+        if len(studies) > 1:
+            return False
+    return True if studies else None
 
 
-def _inputs_below(folder: Path) -> list[Path]:
-    found: dict[Path, Path] = {}
+def _images_below(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Each folder that holds DICOM itself, and the first file of it."""
     for here, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
         image = _first_image(Path(here), files)
         if image is not None:
-            found[Path(here)] = image
-    if len(found) < 2 or folder in found:
-        return [folder] if found else []
-    with quiet_pydicom():
-        studies = {here: _study_of(image) for here, image in found.items()}
-    return _parts(folder, studies)
-
-
-def _parts(folder: Path, studies: dict[Path, str]) -> list[Path]:
-    """Split until each part is of one study or has images of its own."""
-    inside = {here: study for here, study in studies.items() if here.is_relative_to(folder)}
-    if folder in inside or len(set(inside.values())) < 2:
-        return [folder]
-    depth = len(folder.parts)
-    children = dict.fromkeys(folder / here.parts[depth] for here in inside)
-    return [part for child in children for part in _parts(child, inside)]
+            yield Path(here), image
 
 
 def _first_image(folder: Path, names: list[str]) -> Path | None:
@@ -64,7 +55,8 @@ def _study_of(file: Path) -> str:
     from pydicom import dcmread
 
     try:
-        header = dcmread(file, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
+        with quiet_pydicom():
+            header = dcmread(file, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
         return str(header.get("StudyInstanceUID", ""))
     except Exception:  # pydicom raises many kinds on damaged input; reading it will tell which
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from napari_covseg.domain.errors import InputError
@@ -40,66 +40,93 @@ def is_label_name(path: str | Path) -> bool:
 
 
 def find_inputs(paths: Iterable[str | Path]) -> list[Path]:
-    """Expand folders: one of DICOM files is one input, one of volume files is many.
-
-    A folder whose subfolders hold the scans gives each of them: DICOM of one study stays one
-    input, of several studies each subfolder is one (`dicom_folders`). Label files in a folder
-    (`is_label_name`) are results, not inputs. Files are passed on as they are; the order is that
-    of the arguments, names sorted within a folder, each input once.
+    """All that `iter_inputs` finds, each input once.
 
     Raises
     ------
     InputError
         If a path does not exist, or a folder holds nothing that is read.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        with readable(path):
-            if not path.exists():
-                raise FileNotFoundError
-            found += _expand(path) if path.is_dir() else [path]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(one for path in paths for one in iter_inputs(path)))
 
 
-def _expand(folder: Path) -> list[Path]:
-    found = _inputs_in(folder)
-    if not found:
+def iter_inputs(path: str | Path) -> Iterator[Path]:
+    """Expand a folder: one of DICOM files is one input, one of volume files is many.
+
+    A folder whose subfolders hold the scans gives each of them: DICOM of one study stays one
+    input, of several studies each subfolder is one (`is_one_input`). Label files in a folder
+    (`is_label_name`) are results, not inputs. Beside scans a zip that is not DICOM may be anything
+    (a viewer, say); alone, it is given, so that reading it tells what is wrong. A file is passed on
+    as it is. Sorted by name; inputs come while folders further on have not been looked at yet, so
+    that the first of thousands is there at once.
+
+    Raises
+    ------
+    InputError
+        If the path does not exist, or a folder holds nothing that is read.
+    """
+    path = Path(path)
+    with readable(path):
+        if not path.exists():
+            raise FileNotFoundError
+        if not path.is_dir():
+            yield path
+            return
+        unsure: list[Path] = []
+        found = scans = False
+        for one in _below(path, path, True, True, unsure):
+            found = True
+            scans = scans or one.is_dir() or one.suffix.lower() != ".zip"
+            yield one
+    if not scans:
+        yield from unsure
+    if not found and not unsure:
         raise InputError(
-            f"{folder.name}: no CT in this folder; expected DICOM files, .nii, .nii.gz, .nrrd, "
+            f"{path.name}: no CT in this folder; expected DICOM files, .nii, .nii.gz, .nrrd, "
             ".mha or .mhd"
         )
-    return found
 
 
-def _inputs_in(folder: Path) -> list[Path]:
+def _below(top: Path, here: Path, dicom: bool, files: bool, unsure: list[Path]) -> Iterator[Path]:
+    """Inputs in and below ``here``: DICOM, and volume files and zips, where they are looked for.
+
+    Where a folder has volume files, none are looked for below it. Of links to folders with DICOM
+    only those right in ``top`` are followed, each as an input of its own. ``unsure`` gets zips that
+    are not DICOM.
+    """
+    from napari_covseg.io.dicom_folders import is_one_input
+
+    whole = is_one_input(here) if dicom else None
+    if whole:
+        yield here
+    try:
+        entries = [p for p in sorted(here.iterdir()) if not p.name.startswith(".")]
+    except PermissionError:
+        if here == top:
+            raise
+        return
+    deeper = files and not any(p.is_file() and _may_be_volume(p) for p in entries)
+    for entry in entries:
+        if entry.is_dir():
+            linked = entry.is_symlink()
+            seek_dicom = here == top if linked else whole is False
+            seek_files = deeper and entry.name.lower() not in LABEL_FOLDERS
+            if seek_dicom or seek_files:
+                yield from _below(top, entry, seek_dicom, seek_files, unsure)
+        elif files and entry.is_file():
+            yield from _file_input(entry, unsure)
+
+
+def _file_input(file: Path, unsure: list[Path]) -> Iterator[Path]:
     from napari_covseg.io.dicom import is_dicom
-    from napari_covseg.io.dicom_folders import dicom_folders
 
-    dicom = dicom_folders(folder)
-    volumes, archives = _files_in(folder)
-    if dicom or volumes:
-        # Beside scans a zip may be anything (a viewer, say); alone, it is to be told what is wrong.
-        archives = [file for file in archives if is_dicom(file)]
-    return sorted([*dicom, *volumes, *archives])
-
-
-def _files_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Volume files and zips of a folder; without volume files, those of its subfolders."""
-    here = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
-    volumes = [p for p in here if p.is_file() and _may_be_volume(p)]
-    archives = [p for p in here if p.is_file() and p.suffix.lower() == ".zip"]
-    if volumes:
-        return volumes, archives
-    for inner in filter(Path.is_dir, here):
-        if inner.name.lower() in LABEL_FOLDERS:
-            continue
-        try:
-            more = _files_in(inner)
-        except PermissionError:
-            continue
-        volumes += more[0]
-        archives += more[1]
-    return volumes, archives
+    if _may_be_volume(file):
+        yield file
+    elif file.suffix.lower() == ".zip":
+        if is_dicom(file):
+            yield file
+        else:
+            unsure.append(file)
 
 
 def _may_be_volume(path: Path) -> bool:

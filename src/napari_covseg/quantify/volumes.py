@@ -5,6 +5,7 @@ Needs nothing but the label map, so that a corrected map is measured as a fresh 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,6 +58,12 @@ class Measurements:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Measurements:
+        """What `to_dict` wrote."""
+        sides = {side: SideMeasurements(**content[side]) for side in ("left", "right", "both")}
+        return cls(**{**content, **sides})
 
 
 def measure(labels: LabelMap) -> Measurements:

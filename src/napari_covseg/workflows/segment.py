@@ -85,7 +85,7 @@ def segment(
     """
     settings = settings or SegmentSettings()
     yield Progress(0, 1, "loading the model")
-    with _memory():
+    with memory():
         from napari_covseg.inference.plausibility import check
         from napari_covseg.inference.postprocess import postprocess
         from napari_covseg.inference.predictor import predict
@@ -145,7 +145,7 @@ def segment_file(
     output = Path(output)
     make_folder(output)
     yield Progress(0, 1, f"reading {Path(path).name}")
-    with _memory():
+    with memory():
         volume = read_volume(Path(path), series=series, window=window)
     try:
         result = yield from segment(volume, settings, uncertainty, likelihood)
@@ -276,7 +276,8 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _memory() -> Generator[None]:
+def memory() -> Generator[None]:
+    """Turn `MemoryError` into our own, which says what to do."""
     try:
         yield
     except MemoryError as error:
