@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_stores import corrected, lungs, new_store, predicted, volume
 
-from napari_covseg.cases import database
+from napari_covseg.cases import database, sqlite
 from napari_covseg.cases.records import Kind, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
@@ -118,7 +118,7 @@ def test_an_index_that_cannot_grow(store, monkeypatch):
 
     real = sqlite3.connect
     with monkeypatch.context() as patch:
-        patch.setattr(database.sqlite3, "connect", connect)
+        patch.setattr(sqlite.sqlite3, "connect", connect)
         with pytest.raises(ResourceError, match="the disk is full; nothing was saved"):
             corrected(store, first, comment="long " * 5000)
     again = CaseStore.open(store.folder)
@@ -235,7 +235,7 @@ def test_a_damaged_index(store, content):
 
 
 def test_a_locked_index_says_so(store, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     other = sqlite3.connect(store.folder / "covseg.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(ResourceError, match="another program is writing"):

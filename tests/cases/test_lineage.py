@@ -1,7 +1,6 @@
-import sqlite3
-
 import pytest
 from small_stores import corrected, new_store, predicted
+from sqlalchemy import text
 
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, UsageError
@@ -105,13 +104,18 @@ def test_events(store):
 
 def test_history_cannot_be_rewritten(store):
     predicted(store)
-    with sqlite3.connect(store.folder / "covseg.sqlite") as index:
-        for statement in (
-            "DELETE FROM events",
-            "UPDATE events SET actor = 'me'",
-            "DELETE FROM versions",
-            "UPDATE versions SET author = 'me'",
+    for statement in (
+        "DELETE FROM events",
+        "UPDATE events SET actor = 'me'",
+        "DELETE FROM versions",
+        "UPDATE versions SET author = 'me'",
+    ):
+        with (
+            pytest.raises(InputError, match="never changed"),
+            store._db.write() as session,
         ):
-            with pytest.raises(sqlite3.IntegrityError, match="never changed"):
-                index.execute(statement)
-        index.execute("UPDATE versions SET set_aside = 1")
+            session.execute(text(statement))
+    with store._db.write() as session:
+        session.execute(text("UPDATE versions SET set_aside = (1 = 1)"))
+    assert store.history("case_0001")[0].set_aside
+    assert len(store.events()) == 3

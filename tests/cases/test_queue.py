@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_stores import MODEL, corrected, names, new_store, predicted
 
-from napari_covseg.cases import claims
+from napari_covseg.cases import rows
 from napari_covseg.cases.order import TO_REVIEW
 from napari_covseg.cases.queue import HOLD_BACK, Candidate, Order, ordered
 from napari_covseg.cases.records import CaseTaken, Score
@@ -146,9 +146,9 @@ def test_annotators_at_the_same_moment_get_different_cases(tmp_path):
 
 def test_nobody_waits_for_an_annotator_who_went_home(store, monkeypatch):
     store.claim("case_0001", "A", minutes=10)
-    later = claims.now() + timedelta(minutes=11)
-    monkeypatch.setattr("napari_covseg.cases.rows.now", lambda: later)
-    monkeypatch.setattr("napari_covseg.cases.claims.now", lambda: later)
+    later = rows.now() + timedelta(minutes=11)
+    monkeypatch.setattr("napari_covseg.cases.rows.now", lambda *_: later)
+    monkeypatch.setattr("napari_covseg.cases.claims.now", lambda *_: later)
     assert store.case("case_0001").claimed_by == ""
     store.claim("case_0001", "B")
     assert store.case("case_0001").claimed_by == "B"

@@ -4,8 +4,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from small_stores import SHAPE, corrected, names, new_store, predicted, volume
+from sqlalchemy import select
 
 from napari_covseg.cases.records import DuplicateCase, State
+from napari_covseg.cases.schema import PatientRow
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.labels import Label
@@ -84,10 +86,8 @@ def test_patients_share_a_pseudonym_and_nothing_tells_who_they_are(tmp_path):
 
 
 def _patient_keys(store: CaseStore) -> set[str]:
-    import sqlite3
-
-    rows = sqlite3.connect(store.folder / "covseg.sqlite").execute("SELECT key FROM patients")
-    return {key for (key,) in rows}
+    with store._db.read() as session:
+        return set(session.scalars(select(PatientRow.key)))
 
 
 def test_names_of_ones_own(tmp_path):

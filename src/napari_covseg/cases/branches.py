@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -10,18 +12,19 @@ from napari_covseg.cases.schema import VersionRow
 
 
 def open_branches(session: Session, version: VersionRow) -> list[VersionRow]:
+    """`branches_of`, among all versions of the case."""
+    rows = session.scalars(
+        select(VersionRow).where(VersionRow.case_id == version.case_id).order_by(VersionRow.number)
+    )
+    return branches_of(version, list(rows))
+
+
+def branches_of(version: VersionRow, rows: Sequence[VersionRow]) -> list[VersionRow]:
     """Ends of history beside ``version`` that are a person's work and not settled, oldest first.
 
     Of the same author only finished versions newer than the parent count: a draft they did not
-    take up again is given up, not forgotten.
+    take up again is given up, not forgotten. ``rows`` are all versions of the case by number.
     """
-    rows = list(
-        session.scalars(
-            select(VersionRow)
-            .where(VersionRow.case_id == version.case_id)
-            .order_by(VersionRow.number)
-        )
-    )
     by_id = {row.id: row for row in rows}
     continued = {key for row in rows for key in (row.parent_id, row.merged_id) if key}
     known = _ancestors(version, by_id)

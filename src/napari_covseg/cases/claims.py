@@ -8,12 +8,13 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from napari_covseg.cases.base import StoreBase, check_author
+from napari_covseg.cases.clock import now
 from napari_covseg.cases.records import CaseTaken
-from napari_covseg.cases.rows import find_case, live_claim, now
+from napari_covseg.cases.rows import find_case, live_claim
 from napari_covseg.cases.schema import CaseRow, ClaimRow
 
 CLAIM_MINUTES = 120.0
-"""A claim not renewed for so long has run out; every saved draft renews it."""
+"""A claim not renewed for so long has run out; a saved draft renews it, and napari does."""
 
 
 class Claims(StoreBase):
@@ -23,7 +24,7 @@ class Claims(StoreBase):
         """Take a case into work, or renew the claim on it.
 
         A claim ends when the case is saved as corrected or accepted, by `release`, or after
-        ``minutes``. It keeps nobody from saving.
+        ``minutes``, by the server's clock where there is one. It keeps nobody from saving.
 
         Raises
         ------
@@ -56,15 +57,16 @@ def claim_row(session: Session, case: CaseRow, author: str, minutes: float) -> N
     live = live_claim(session, case.id)
     if live is not None and live.author != author:
         raise CaseTaken(
-            f"{case.name}: {live.author} has it in work since {live.since:%H:%M} UTC; take another "
-            "case (a claim ends when the case is saved, or by itself after two hours)"
+            f"{case.name}: {live.author} has it in work since {live.since:%H:%M} UTC, and until "
+            f"{live.until:%H:%M} if they are not heard of; take another case"
         )
-    row = session.get(ClaimRow, case.id)
-    until = now() + timedelta(minutes=minutes)
-    if row is None or live is None:
-        session.merge(ClaimRow(case_id=case.id, author=author, since=now(), until=until))
+    moment = now(session)
+    until = moment + timedelta(minutes=minutes)
+    if live is None:
+        session.merge(ClaimRow(case_id=case.id, author=author, since=moment, until=until))
     else:
-        row.until = until
+        # A draft, which asks for less, does not shorten what was asked for by name.
+        live.until = max(live.until, until)
     session.flush()
 
 

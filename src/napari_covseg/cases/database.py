@@ -1,62 +1,64 @@
-"""The index ``covseg.sqlite``: how it is opened, locked, brought up to date, and what it says.
-
-The journal is a rollback journal (DELETE) with synchronous EXTRA, wherever the folder lies: WAL
-needs memory shared by all readers, which a network share has not, and a store moves between both.
-A writer takes the lock when it begins, so that what it has read cannot change before it writes.
-"""
+"""The index of a store, wherever it lies: how it is made, opened and brought up to date."""
 
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, select, update
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import NullPool
 
-from napari_covseg.cases.schema import SCHEMA_VERSION, Base, MetaRow
+from napari_covseg.cases.index_errors import IndexMoved
+from napari_covseg.cases.place import ServerPlace, keep_place, place_of
+from napari_covseg.cases.postgres import PostgresIndex
+from napari_covseg.cases.schema import (
+    COMING,
+    SCHEMA_VERSION,
+    CaseRow,
+    MetaRow,
+    check_version,
+    schema_told,
+)
+from napari_covseg.cases.sqlite import SqliteIndex
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
 
-FILE = "covseg.sqlite"
-BUSY_SECONDS = 30.0
 MIGRATIONS: Mapping[int, Callable[[Connection], None]] = MappingProxyType({})
 """What brings a store of the version that is the key to the next one; all in one transaction."""
+_TRIES = 3
 
 
 class Database:
-    """The index of one store. Holds no connection between calls, so a folder can be moved."""
+    """The index of one store. Where it lies is looked up at each call, for it may be moved."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = folder / FILE
-        self._engine = _engine(self._file)
 
     @classmethod
-    def create(cls, folder: Path) -> Database:
-        """A new, empty index in an existing folder; it has its name only when it is whole."""
-        temporary = folder / f".{FILE}.{secrets.token_hex(4)}.tmp"
-        try:
-            temporary.touch()
-            made = cls(folder)
-            with made._errors():
-                engine = _engine(temporary)
-                with engine.execution_options(write=True).begin() as connection:
-                    Base.metadata.create_all(connection)
-                with Session(engine.execution_options(write=True)) as session, session.begin():
-                    session.add(MetaRow(key="schema", value=str(SCHEMA_VERSION)))
-                    session.add(MetaRow(key="salt", value=secrets.token_hex(16)))
-            temporary.rename(folder / FILE)
-        except OSError as error:
-            raise ResourceError(
-                f"{folder.name}: the store cannot be made here ({error.strerror})"
-            ) from None
-        finally:
-            temporary.unlink(missing_ok=True)
+    def create(cls, folder: Path, place: ServerPlace | None = None) -> Database:
+        """A new, empty index of an existing folder, in it or on a server; whole or not at all.
+
+        Raises
+        ------
+        UsageError
+            If there is an index at this place already.
+        ResourceError, InputError
+            If the folder cannot be written to, or the server does not let us.
+        """
+        if place is None:
+            with SqliteIndex.coming(folder) as index, index.session(write=True) as session:
+                _fill(session, str(SCHEMA_VERSION))
+        else:
+            place = replace(place, store=secrets.token_hex(8))
+            with PostgresIndex(folder.name, place).coming(_is_empty) as session:
+                _fill(session, f"{COMING}{SCHEMA_VERSION}")
+                session.add(MetaRow(key="store", value=place.store))
+            keep_place(folder, place)
+        made = cls(folder)
+        made.bring_up_to_date()
         return made
 
     @contextmanager
@@ -68,10 +70,10 @@ class Database:
         InputError
             If the folder is gone or the index is damaged.
         ResourceError
-            If the index is locked for long.
+            If the index is locked for long, or the server does not answer.
         """
-        with self._errors(), Session(self._engine) as session:
-            yield session
+        with ExitStack() as stack:
+            yield self._entered(stack, write=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -82,12 +84,16 @@ class Database:
         InputError, ResourceError
             As `read`; also if the folder may not be written to or the disk is full.
         """
-        with (
-            self._errors(),
-            Session(self._engine.execution_options(write=True)) as session,
-            session.begin(),
-        ):
-            yield session
+        with ExitStack() as stack:
+            yield self._entered(stack, write=True)
+
+    def _entered(self, stack: ExitStack, *, write: bool) -> Session:
+        for _ in range(_TRIES):
+            with suppress(IndexMoved):
+                return stack.enter_context(index_in(self._folder).session(write=write))
+        raise ResourceError(
+            f"{self._folder.name}: the index is being moved; try again when that is done"
+        )
 
     def bring_up_to_date(self) -> None:
         """Check the version of the schema; an older one is migrated.
@@ -98,80 +104,51 @@ class Database:
             If a newer version of the program made the store, or it is no store.
         """
         with self.read() as session:
-            version = _version(session, self._folder.name)
+            told = schema_told(session)
+            version = self._version(told)
+        if told is not None and told.startswith(COMING):
+            # Whoever made it was stopped before saying that it is whole. Who may not say it in his
+            # place can use it all the same.
+            with suppress(CovsegError), self.write() as session:
+                _set_version(session, version)
         if version == SCHEMA_VERSION:
             return
         with self.write() as session:
             # Another program may have done it while this one waited for the lock.
-            for old in range(_version(session, self._folder.name), SCHEMA_VERSION):
+            for old in range(self._version(schema_told(session)), SCHEMA_VERSION):
                 MIGRATIONS[old](session.connection())
-                session.execute(
-                    MetaRow.__table__.update()  # type: ignore[attr-defined]
-                    .where(MetaRow.key == "schema")
-                    .values(value=str(old + 1))
-                )
+                _set_version(session, old + 1)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as error:
-            raise self._ours(error) from None
-
-    def _ours(self, error: DBAPIError) -> CovsegError:
-        name, text = self._folder.name, str(error.orig)
-        if not self._file.is_file():
-            return InputError(
-                f"{name}: the folder of the case store is gone (moved, or its drive is not "
-                "connected); bring it back and try again"
-            )
-        if "locked" in text:
-            return ResourceError(f"{name}: another program is writing to this store; try again")
-        if "readonly" in text or "read-only" in text:
-            return ResourceError(f"{name}: the case store may not be written to; nothing was saved")
-        if "full" in text:
-            return ResourceError(f"{name}: the disk is full; nothing was saved")
-        if "malformed" in text or "not a database" in text or "no such table" in text:
-            return InputError(
-                f"{name}: {FILE} is damaged; restore it from a copy (label files in versions/ are "
-                "untouched)"
-            )
-        if isinstance(error.orig, sqlite3.IntegrityError) and "never changed" in text:
-            return InputError(f"{name}: {text}")
-        return ResourceError(f"{name}: {FILE} cannot be used ({text})")
+    def _version(self, told: str | None) -> int:
+        name = self._folder.name
+        version = check_version(told, name, index_in(self._folder).told)
+        if any(old not in MIGRATIONS for old in range(version, SCHEMA_VERSION)):
+            raise InputError(f"{name}: store version {version} is too old for this program")
+        return version
 
 
-def _version(session: Session, name: str) -> int:
-    found = session.scalar(select(MetaRow.value).where(MetaRow.key == "schema"))
-    if found is None or not found.isdecimal():
-        raise InputError(f"{name}: {FILE} is damaged: it does not say its version")
-    version = int(found)
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{name}: this case store was made by a newer napari-covseg (store version {version}, "
-            f"this program knows {SCHEMA_VERSION}); update the program"
-        )
-    if any(old not in MIGRATIONS for old in range(version, SCHEMA_VERSION)):
-        raise InputError(f"{name}: store version {version} is too old for this program")
-    return version
+def index_in(folder: Path) -> SqliteIndex | PostgresIndex:
+    """The index of a store where it lies now.
+
+    Raises
+    ------
+    InputError
+        If the folder does not say where.
+    """
+    place = place_of(folder)
+    return SqliteIndex(folder) if place is None else PostgresIndex(folder.name, place)
 
 
-def _engine(file: Path) -> Engine:
-    def connect() -> sqlite3.Connection:
-        # mode=rw: a store that vanished must not come back as an empty file.
-        uri = f"{file.absolute().as_uri()}?mode=rw"
-        return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+def _fill(session: Session, version: str) -> None:
+    session.add(MetaRow(key="schema", value=version))
+    session.add(MetaRow(key="salt", value=secrets.token_hex(16)))
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
-    @event.listens_for(engine, "connect")
-    def _set_up(connection: sqlite3.Connection, _: object) -> None:
-        for pragma in ("foreign_keys=ON", "journal_mode=DELETE", "synchronous=EXTRA"):
-            connection.execute(f"PRAGMA {pragma}").close()
+def _is_empty(session: Session) -> bool:
+    """Whether an index is what an interrupted `Database.create` leaves."""
+    told = schema_told(session) or ""
+    return told.startswith(COMING) and session.scalar(select(CaseRow.id).limit(1)) is None
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
-    return engine
+def _set_version(session: Session, version: int) -> None:
+    session.execute(update(MetaRow).where(MetaRow.key == "schema").values(value=str(version)))

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from napari_covseg.cases.base import MODELS, StoreBase, check_author
+from napari_covseg.cases.clock import now
 from napari_covseg.cases.records import Event, ModelRecord, Promotion, TrainingRun
-from napari_covseg.cases.rows import event_record, log, now
+from napari_covseg.cases.rows import event_record, log
 from napari_covseg.cases.schema import EventRow, ModelRow, RunRow
 from napari_covseg.domain.errors import InputError, UsageError
 
@@ -73,7 +74,7 @@ class Lineage(StoreBase):
                 seeds=dict(seeds),
                 code_version=code_version,
                 metrics=dict(metrics),
-                created=now(),
+                created=now(session),
             )
             session.add(row)
             log(session, author, "model recorded", model=sha256)
@@ -168,7 +169,7 @@ class Lineage(StoreBase):
         """
         by = check_author(by)
         with self._db.write() as session:
-            row = RunRow(started=now(), by=by, settings=dict(settings), outcome="")
+            row = RunRow(started=now(session), by=by, settings=dict(settings), outcome="")
             session.add(row)
             session.flush()
             log(session, by, "training started", detail={"run": row.id})
@@ -186,7 +187,7 @@ class Lineage(StoreBase):
             row = session.get(RunRow, number)
             if row is None or row.finished is not None:
                 raise InputError(f"training {number}: there is none of this number under way")
-            row.finished, row.outcome, row.model = now(), outcome, model
+            row.finished, row.outcome, row.model = now(session), outcome, model
             detail = {"run": number, "outcome": outcome}
             log(session, row.by, "training ended", model=model, detail=detail)
 

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from napari_covseg.cases.base import StoreBase, check_author
 from napari_covseg.cases.claims import CLAIM_MINUTES, claim_row
+from napari_covseg.cases.clock import now
 from napari_covseg.cases.queue import Candidate, Order, ordered
 from napari_covseg.cases.records import CaseRecord, CaseTaken, Score, State
-from napari_covseg.cases.rows import case_records, find_case, now
+from napari_covseg.cases.rows import case_records, find_case
 from napari_covseg.cases.schema import CaseRow, ClaimRow, ScoreRow, VersionRow
 from napari_covseg.domain.errors import InputError
 
@@ -124,7 +125,7 @@ class Queue(StoreBase):
                 row = find_case(session, case.name)
                 with suppress(CaseTaken):
                     claim_row(session, row, author, CLAIM_MINUTES)
-                    row.served = now()
+                    row.served = now(session)
                     session.flush()
                     return case_records(session, [row])[0]
         return None
@@ -142,7 +143,9 @@ class Queue(StoreBase):
         rows = list(session.scalars(select(CaseRow).order_by(CaseRow.id)))
         taken = set(
             session.scalars(
-                select(ClaimRow.case_id).where(ClaimRow.until > now(), ClaimRow.author != author)
+                select(ClaimRow.case_id).where(
+                    ClaimRow.until > now(session), ClaimRow.author != author
+                )
             )
         )
         scores = _scores(session, model) if model else {}
@@ -162,7 +165,9 @@ class Queue(StoreBase):
             records = {name: one for name, one in records.items() if one.newest not in own}
         served = [one for one in candidates.values() if one.served is not None]
         served.sort(key=lambda one: one.served.timestamp() if one.served else 0.0, reverse=True)
-        line = ordered([candidates[name] for name in records], order, now(), served[:_RECENT], seed)
+        line = ordered(
+            [candidates[name] for name in records], order, now(session), served[:_RECENT], seed
+        )
         return [records[one.name] for one in line]
 
 

@@ -84,8 +84,8 @@ class CaseRecord:
         Id of the version that stands in ``labelsTr``, if any; `accepted_slices` of it count.
     newest
         Id of the version saved last, of any kind.
-    claimed_by
-        Who has it in work now, empty if nobody.
+    claimed_by, claimed_until
+        Who has it in work now, empty if nobody, and until when (UTC) if they are not heard of.
     versions
         How many there are, drafts included.
     """
@@ -103,6 +103,7 @@ class CaseRecord:
     newest: str | None
     claimed_by: str
     versions: int
+    claimed_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +158,13 @@ class SavedVersion:
 
     ``branches`` are versions of other hands that neither led to this one nor were settled: nothing
     is lost, but someone must choose (`CaseStore.accept`) or join them (kind ``consensus``).
+    ``claimed_by`` is who else has the case in work now, because the author's own claim ran out or
+    there was none: what they save will stand beside this version.
     """
 
     version: LabelVersion
     branches: tuple[LabelVersion, ...] = ()
+    claimed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

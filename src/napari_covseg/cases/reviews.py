@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from napari_covseg.cases.base import StoreBase, check_author
 from napari_covseg.cases.branches import open_branches
 from napari_covseg.cases.claims import release_row
+from napari_covseg.cases.clock import now
 from napari_covseg.cases.encoding import ranges_from
 from napari_covseg.cases.records import (
     Decision,
@@ -25,7 +26,6 @@ from napari_covseg.cases.rows import (
     find_version,
     log,
     newest_version,
-    now,
     review_record,
     version_record,
 )
@@ -262,7 +262,7 @@ def _decide(
         comment=comment,
         difficulty=difficulty.value if difficulty else None,
         reviewed=ranges_from(reviewed),
-        created=now(),
+        created=now(session),
     )
     session.add(row)
     identity = version.id if version else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from napari_covseg.cases.clock import now
 from napari_covseg.cases.encoding import geometry_from_json, numbers_from
 from napari_covseg.cases.records import (
     CaseRecord,
@@ -23,10 +23,8 @@ from napari_covseg.cases.records import (
 from napari_covseg.cases.schema import CaseRow, ClaimRow, EventRow, ReviewRow, VersionRow
 from napari_covseg.domain.errors import InputError
 
-
-def now() -> datetime:
-    """The time in UTC."""
-    return datetime.now(UTC)
+_FEW = 20
+"""For so many cases the database is asked about them, for more about all."""
 
 
 def find_case(session: Session, name: str) -> CaseRow:
@@ -70,7 +68,7 @@ def newest_version(session: Session, case_id: int) -> VersionRow | None:
 def live_claim(session: Session, case_id: int) -> ClaimRow | None:
     """The claim on a case, unless it has run out."""
     row = session.get(ClaimRow, case_id)
-    return row if row is not None and row.until > now() else None
+    return row if row is not None and row.until > now(session) else None
 
 
 def log(
@@ -86,7 +84,7 @@ def log(
     """Add an event."""
     session.add(
         EventRow(
-            created=now(),
+            created=now(session),
             actor=actor,
             kind=kind,
             case=case,
@@ -98,13 +96,13 @@ def log(
 
 
 def case_records(session: Session, rows: Iterable[CaseRow]) -> list[CaseRecord]:
-    """Cases with what the other tables say of them: few queries, however many cases."""
+    """Cases with what the other tables say of them: two queries, however many cases."""
+    rows = list(rows)
     newest: dict[int, tuple[str, int]] = {}
-    last = (
-        select(VersionRow.case_id, func.max(VersionRow.number).label("number"))
-        .group_by(VersionRow.case_id)
-        .subquery()
-    )
+    numbers = select(VersionRow.case_id, func.max(VersionRow.number).label("number"))
+    if len(rows) <= _FEW:
+        numbers = numbers.where(VersionRow.case_id.in_([row.id for row in rows]))
+    last = numbers.group_by(VersionRow.case_id).subquery()
     for identity, case_id, number in session.execute(
         select(VersionRow.id, VersionRow.case_id, VersionRow.number).join(
             last, (VersionRow.case_id == last.c.case_id) & (VersionRow.number == last.c.number)
@@ -112,13 +110,13 @@ def case_records(session: Session, rows: Iterable[CaseRow]) -> list[CaseRecord]:
     ):
         newest[case_id] = (identity, number)
     claims = {
-        row.case_id: row.author
-        for row in session.scalars(select(ClaimRow).where(ClaimRow.until > now()))
+        row.case_id: row
+        for row in session.scalars(select(ClaimRow).where(ClaimRow.until > now(session)))
     }
-    return [_case(row, newest.get(row.id), claims.get(row.id, "")) for row in rows]
+    return [_case(row, newest.get(row.id), claims.get(row.id)) for row in rows]
 
 
-def _case(row: CaseRow, newest: tuple[str, int] | None, claimed_by: str) -> CaseRecord:
+def _case(row: CaseRow, newest: tuple[str, int] | None, claim: ClaimRow | None) -> CaseRecord:
     geometry, to_native = geometry_from_json(row.geometry)
     return CaseRecord(
         name=row.name,
@@ -132,8 +130,9 @@ def _case(row: CaseRow, newest: tuple[str, int] | None, claimed_by: str) -> Case
         accepted=row.accepted_id,
         accepted_slices=numbers_from(row.accepted_slices),
         newest=newest[0] if newest else None,
-        claimed_by=claimed_by,
+        claimed_by=claim.author if claim else "",
         versions=newest[1] if newest else 0,
+        claimed_until=claim.until if claim else None,
     )
 
 

@@ -8,12 +8,13 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from napari_covseg.cases.branches import open_branches
+from napari_covseg.cases.branches import branches_of
 from napari_covseg.cases.claims import CLAIM_MINUTES, claim_row, release_row
 from napari_covseg.cases.records import Kind, LabelVersion, SavedVersion, State
-from napari_covseg.cases.rows import find_case, log, newest_version, now, version_record
+from napari_covseg.cases.rows import find_case, live_claim, log, version_record
 from napari_covseg.cases.schema import CaseRow, VersionRow
 from napari_covseg.domain.errors import InputError, UsageError
 
@@ -36,6 +37,7 @@ def make_note(
     model: str | None,
     before: LabelVersion | None,
     comment: str,
+    created: datetime,
 ) -> dict[str, Any]:
     """What the row of a version will say, less what is known once its labels are written.
 
@@ -51,7 +53,7 @@ def make_note(
     return {
         "case": case,
         "author": author,
-        "created": now().isoformat(),
+        "created": created.isoformat(),
         "kind": kind.value,
         "parent": parent,
         "merged": merged,
@@ -62,25 +64,49 @@ def make_note(
 
 
 def insert(session: Session, identity: str, note: Mapping[str, Any]) -> SavedVersion:
-    """The row that a note tells of; if another program was faster in recovering it, that one."""
-    row = session.get(VersionRow, identity)
+    """The row that a note tells of; if another program was faster in recovering it, that one.
+
+    So is one that says the same, by the same person from the same parent: whoever was not told
+    what came of a save does it once more.
+    """
+    case = find_case(session, note["case"])
+    rows = list(
+        session.scalars(
+            select(VersionRow).where(VersionRow.case_id == case.id).order_by(VersionRow.number)
+        )
+    )
+    row = next((one for one in rows if one.id == identity or _says(one, note)), None)
     if row is None:
-        row = _new_row(session, identity, note)
-    beside = open_branches(session, row)
+        row = _new_row(session, case, rows[-1].number if rows else 0, identity, note)
+        rows.append(row)
+    beside = branches_of(row, rows)
     if beside:
         others = {"beside": [one.id for one in beside]}
-        log(session, row.author, "branch", case=row.case.name, version=row.id, detail=others)
-    return SavedVersion(version_record(row), tuple(version_record(one) for one in beside))
+        log(session, row.author, "branch", case=case.name, version=row.id, detail=others)
+    holder = live_claim(session, case.id)
+    return SavedVersion(
+        version_record(row),
+        tuple(version_record(one) for one in beside),
+        holder.author if holder is not None and holder.author != row.author else "",
+    )
 
 
-def _new_row(session: Session, identity: str, note: Mapping[str, Any]) -> VersionRow:
-    case = find_case(session, note["case"])
+def _says(row: VersionRow, note: Mapping[str, Any]) -> bool:
+    """Whether a version is what a note tells of, once more; a model may predict as it likes."""
+    return row.kind != Kind.PREDICTION and (
+        (row.kind, row.author, row.parent_id, row.merged_id, row.sha256, row.reviewed)
+        == tuple(note[key] for key in ("kind", "author", "parent", "merged", "sha256", "reviewed"))
+    )
+
+
+def _new_row(
+    session: Session, case: CaseRow, last: int, identity: str, note: Mapping[str, Any]
+) -> VersionRow:
     kind = Kind(note["kind"])
-    newest = newest_version(session, case.id)
     row = VersionRow(
         id=identity,
         case=case,
-        number=newest.number + 1 if newest else 1,
+        number=last + 1,
         sha256=note["sha256"],
         author=note["author"],
         created=datetime.fromisoformat(note["created"]),

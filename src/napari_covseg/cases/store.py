@@ -28,14 +28,16 @@ from sqlalchemy.orm import Session
 from napari_covseg.cases import derived
 from napari_covseg.cases.base import MODELS, VERSIONS, check_author
 from napari_covseg.cases.claims import Claims
-from napari_covseg.cases.database import FILE, Database
+from napari_covseg.cases.clock import now
+from napari_covseg.cases.database import Database
 from napari_covseg.cases.encoding import geometry_to_json
 from napari_covseg.cases.files import coming, settle, sha256_of, sweep
 from napari_covseg.cases.lineage import Lineage
 from napari_covseg.cases.order import Queue
+from napari_covseg.cases.place import FILE, checked_place, holds_store
 from napari_covseg.cases.records import CaseRecord, DuplicateCase, Problem, State
 from napari_covseg.cases.reviews import Reviews
-from napari_covseg.cases.rows import case_records, find_case, log, now
+from napari_covseg.cases.rows import case_records, find_case, log
 from napari_covseg.cases.schema import CaseRow, PatientRow
 from napari_covseg.cases.verify import problems_of
 from napari_covseg.cases.versions import Versions
@@ -51,21 +53,37 @@ class CaseStore(Versions, Reviews, Claims, Queue, Lineage):
     """A case store that is open. Made by `create` or `open`, not by its constructor."""
 
     @classmethod
-    def create(cls, folder: str | Path, *, author: str) -> CaseStore:
+    def create(
+        cls, folder: str | Path, *, author: str, index: str | None = None, schema: str | None = None
+    ) -> CaseStore:
         """Make a new, empty store.
+
+        Parameters
+        ----------
+        folder
+            A new or empty one.
+        author
+            Who makes it.
+        index
+            Address of a PostgreSQL database (``postgresql://server/database``, no password) that is
+            to hold the index; None: the folder itself.
+        schema
+            Of that database, one for each store; None: ``covseg``.
 
         Raises
         ------
         UsageError
-            If something is in the folder already, or there is no author.
+            If something is in the folder already, there is no author, or the address cannot be
+            used or holds an index already.
         ResourceError
             If the folder cannot be made or written to.
         """
         folder, author = Path(folder).absolute(), check_author(author)
+        place = None if index is None else checked_place(index, schema)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                kind = "holds a case store already" if (folder / FILE).exists() else "is not empty"
+                kind = "holds a case store already" if holds_store(folder) else "is not empty"
                 raise UsageError(f"{folder.name}: {kind}; expected a new or empty folder")
             for inner in (derived.IMAGES, derived.LABELS, VERSIONS, MODELS):
                 (folder / inner).mkdir()
@@ -73,7 +91,11 @@ class CaseStore(Versions, Reviews, Claims, Queue, Lineage):
             raise ResourceError(
                 f"{folder.name}: the store cannot be made here ({error.strerror})"
             ) from None
-        Database.create(folder)
+        try:
+            Database.create(folder, place)
+        except CovsegError:
+            _undo(folder)
+            raise
         store = cls(folder)
         with store._db.write() as session:
             log(session, author, "store created")
@@ -92,7 +114,7 @@ class CaseStore(Versions, Reviews, Claims, Queue, Lineage):
             If there is no store, it is damaged, or a newer version of the program made it.
         """
         folder = Path(folder).absolute()
-        if not (folder / FILE).is_file():
+        if not holds_store(folder):
             raise InputError(
                 f"{folder.name}: no case store here ({FILE} is missing); covseg dataset init makes "
                 "one"
@@ -169,7 +191,7 @@ class CaseStore(Versions, Reviews, Claims, Queue, Lineage):
                     geometry=geometry_to_json(volume.geometry, volume.to_native),
                     state=State.NEW.value,
                     comment="",
-                    added=now(),
+                    added=now(session),
                     accepted_slices="",
                     stale=True,
                 )
@@ -253,6 +275,14 @@ class CaseStore(Versions, Reviews, Claims, Queue, Lineage):
         while (name := f"case_{number:04d}") in names or self.image_path(name).exists():
             number += 1
         return name
+
+
+def _undo(folder: Path) -> None:
+    """A store whose index could not be made leaves an empty folder, to try again in."""
+    if not holds_store(folder):
+        for inner in (derived.IMAGES, derived.LABELS, VERSIONS, MODELS):
+            with suppress(OSError):
+                (folder / inner).rmdir()
 
 
 def _patient(session: Session, salt: bytes, told: str | None) -> PatientRow:

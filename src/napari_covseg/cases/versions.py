@@ -14,7 +14,9 @@ from sqlalchemy.orm import Session
 
 from napari_covseg.cases.base import StoreBase, check_author
 from napari_covseg.cases.branches import open_branches
+from napari_covseg.cases.clock import now
 from napari_covseg.cases.encoding import geometry_from_json, ranges_from
+from napari_covseg.cases.index_errors import ConnectionLost, Undecided
 from napari_covseg.cases.records import Kind, LabelVersion, SavedVersion
 from napari_covseg.cases.rows import (
     find_case,
@@ -91,13 +93,15 @@ class Versions(StoreBase):
         """
         author = check_author(author)
         with self._db.read() as session:
-            row = find_case(session, case)
+            row, moment = find_case(session, case), now(session)
             grid = geometry_from_json(row.geometry)
             before = _parent(session, row, parent)
             _parent(session, row, merged)
         fitting = _fitting(case, labels, *grid)
         slices = _slices(reviewed, before, fitting)
-        note = make_note(case, author, kind, parent, merged, minutes, model, before, comment)
+        note = make_note(
+            *(case, author, kind, parent, merged, minutes, model, before, comment, moment)
+        )
         note |= {"reviewed": ranges_from(slices)}
         note["edited_voxels"], same = self._count_edits(fitting.labels, before)
         if same and before is not None and slices == before.reviewed and merged is None:
@@ -119,14 +123,27 @@ class Versions(StoreBase):
     def _commit(self, identity: str, note: dict[str, Any]) -> SavedVersion:
         self._files.note(identity, note)
         try:
-            with self._db.write() as session:
-                saved = insert(session, identity, note)
+            saved = self._insert(identity, note)
+        except Undecided as error:
+            raise Undecided(
+                f"{error}: your labels are in the store's folder, and become a version when the "
+                "server answers and the store is opened"
+            ) from None
         except CovsegError:
             # The caller is told that nothing was saved, so it must not appear later.
             self._files.forget(identity)
             raise
         self._files.forget(identity)
         return saved
+
+    def _insert(self, identity: str, note: Mapping[str, Any]) -> SavedVersion:
+        """`insert`, once more where a server went away in the middle: it does no harm twice."""
+        try:
+            with self._db.write() as session:
+                return insert(session, identity, note)
+        except ConnectionLost:
+            with self._db.write() as session:
+                return insert(session, identity, note)
 
     def _recover(self) -> None:
         """Complete saves that a kill cut off between the label file and the index."""
@@ -260,13 +277,14 @@ class Versions(StoreBase):
         old = self.version(identity)
         labels = self.labels(identity)
         with self._db.read() as session:
+            moment = now(session)
             row = newest_version(session, find_case(session, old.case).id)
             newest = version_record(row) if row else old
         if newest.id == old.id:
             raise InputError(f"{old.case}: version {old.number} is the newest; nothing to restore")
         note = make_note(
             *(old.case, author, Kind.RESTORED, newest.id, None, 0.0, None, old),
-            comment or f"version {old.number} restored",
+            *(comment or f"version {old.number} restored", moment),
         )
         note |= {"reviewed": ranges_from(old.reviewed), "sha256": old.sha256}
         note["edited_voxels"], _ = self._count_edits(labels.labels, newest)

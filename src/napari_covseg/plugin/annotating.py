@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_covseg.cases.database import FILE
 from napari_covseg.cases.order import TO_ANNOTATE
+from napari_covseg.cases.place import written_by_a_save
 from napari_covseg.cases.queue import Order
 from napari_covseg.cases.records import (
     CaseRecord,
@@ -112,7 +112,7 @@ def overview_steps(folder: Path, author: str, order: Order) -> Steps[Overview]:
             if record.state in TO_ANNOTATE and (record.name not in scores or record.newest is None)
         ),
         name,
-        os.access(folder, os.W_OK) and os.access(folder / FILE, os.W_OK),
+        all(os.access(path, os.W_OK) for path in written_by_a_save(folder)),
     )
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_covseg import __version__
-from napari_covseg.cases.database import FILE
 from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
 from napari_covseg.cases.held_out import UNLABELLED_CASES
+from napari_covseg.cases.place import holds_store
 from napari_covseg.cases.replayed import settings_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
@@ -352,7 +352,7 @@ def _while_there(store: CaseStore, steps: Steps[T]) -> Steps[T]:
     while True:
         try:
             step = next(steps)
-            if not (store.folder / FILE).is_file():
+            if not holds_store(store.folder):
                 # Not closed: that would save a state.
                 steps.throw(
                     InputError(

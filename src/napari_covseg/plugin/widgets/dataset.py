@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_covseg.cases.author import known_author
-from napari_covseg.cases.database import FILE
+from napari_covseg.cases.place import holds_store
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.adding import add_shown_steps, add_steps, shown_in, told
@@ -206,7 +206,7 @@ class DatasetWidget(QWidget):
     def take_paths(self, paths: Sequence[Path]) -> None:
         """What was dropped: a store is opened, an empty folder becomes one, scans are added."""
         first = paths[0]
-        if len(paths) == 1 and (first / FILE).is_file():
+        if len(paths) == 1 and holds_store(first):
             self.open_store(first)
         elif self.desk.store is not None:
             self.add_files(paths)
