@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import print_json
 from napari_covseg.cli.reading import label_map_of, window_of
-from napari_covseg.cli.training_options import DATA, SPLITS, add_reading, add_splits
+from napari_covseg.cli.training_options import (
+    DATA,
+    SPLITS,
+    add_changes,
+    add_device,
+    add_reading,
+    add_splits,
+    changes_from,
+)
 from napari_covseg.training.detect_settings import PRESETS, find_preset
 from napari_covseg.training.settings import help_of
 
@@ -34,41 +42,26 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the detector")
     parser.add_argument("--name", default="", help="the detector's name (default: that of DIR)")
-    parser.add_argument(
-        "--preset",
-        default="scratch",
-        metavar="NAME",
-        help=f"{' or '.join(PRESETS)} (default scratch); the second needs --weights",
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--from",
+        dest="start",
+        default="",
+        metavar="MODEL",
+        help="segmentation model, by name or folder, that a detector of preset lite0 stands on "
+        "(default: the one that ships)",
     )
-    parser.add_argument(
+    start.add_argument(
         "--weights",
         metavar="FILE",
         help="local file (.safetensors or .pth) with weights of the ResNet (ImageNet's) or of a "
-        "whole detector, to start from",
+        "whole detector, to start from; preset ter-sarkisov2022 needs it",
     )
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a setting of the preset, such as batch=2 or heads_only=true; repeatable",
-    )
-    parser.add_argument("--minutes", type=float, metavar="M", help="train for so long at most")
-    parser.add_argument("--seed", type=int, metavar="N", help="of every random choice (default 0)")
+    add_changes(parser, PRESETS, "lite0", "batch=2 or heads_only=true")
     _add_split(parser)
     add_splits(parser)
     add_reading(parser)
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="auto|cpu|cuda[:N]|mps",
-        help="where to train; auto: CUDA, Apple graphics or the CPU (default auto)",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the training that DIR holds, if any"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    add_device(parser)
     parser.set_defaults(func=run)
 
 
@@ -92,10 +85,7 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train a detector."""
-    settings = list(args.settings)
-    settings += [f"minutes={args.minutes}"] if args.minutes is not None else []
-    settings += [f"seed={args.seed}"] if args.seed is not None else []
-    preset = find_preset(args.preset).with_settings(settings)
+    preset = find_preset(args.preset).with_settings(changes_from(args))
     window = window_of(args)
 
     from napari_covseg.workflows.detect_train import DetectTrainRequest, train_detector
@@ -106,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         output=Path(args.output),
         preset=preset,
         weights=Path(args.weights) if args.weights else None,
+        start=args.start,
         train=split.train,
         validation=split.validation,
         name=args.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import aligned, print_json
+from napari_covseg.cli.training_options import add_changes, add_device, changes_from
 from napari_covseg.training.mask_net_settings import PRESETS, find_preset
 from napari_covseg.training.settings import help_of
 
@@ -46,41 +47,14 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--within", default="", metavar="PREFIX", help="take only files whose name starts so"
     )
-    parser.add_argument(
-        "--preset",
-        default="fast",
-        metavar="NAME",
-        help=f"{', '.join(PRESETS)} (default fast)",
-    )
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a setting of the preset, such as mode=s+bn or size=512; repeatable",
-    )
-    parser.add_argument("--minutes", type=float, metavar="M", help="train for so long at most")
-    parser.add_argument("--seed", type=int, metavar="N", help="of every random choice (default 0)")
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="auto|cpu|cuda[:N]|mps",
-        help="where to train; auto: CUDA, Apple graphics or the CPU (default auto)",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the training that DIR holds, if any"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    add_changes(parser, PRESETS, "fast", "mode=s+bn or size=512")
+    add_device(parser)
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
-    settings = list(args.settings)
-    settings += [f"minutes={args.minutes}"] if args.minutes is not None else []
-    settings += [f"seed={args.seed}"] if args.seed is not None else []
-    preset = find_preset(args.preset).with_settings(settings)
+    preset = find_preset(args.preset).with_settings(changes_from(args))
 
     from napari_covseg.workflows.mask_net import MaskNetRequest, train_mask_net
 

@@ -1,8 +1,9 @@
-"""Options that `train` and `crossval` share, and the list of what can be set."""
+"""Options that trainings share, and the list of what can be set."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
 from napari_covseg.cli.reading import add_label_map, add_window
 from napari_covseg.models.networks import NETWORKS
@@ -31,8 +32,22 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 def add_settings(parser: argparse.ArgumentParser, minutes: str) -> None:
     """How it is trained; ``minutes`` says what that option does."""
+    add_changes(parser, PRESETS, "fast", "batch=4 or patch=64,64", minutes)
+
+
+def add_changes(
+    parser: argparse.ArgumentParser,
+    presets: Iterable[str],
+    default: str,
+    example: str,
+    minutes: str = "train for so long at most",
+) -> None:
+    """A preset and what changes it; ``example`` is of ``--set``."""
     parser.add_argument(
-        "--preset", default="fast", metavar="NAME", help=f"{' or '.join(PRESETS)} (default fast)"
+        "--preset",
+        default=default,
+        metavar="NAME",
+        help=f"{' or '.join(presets)} (default {default})",
     )
     parser.add_argument(
         "--set",
@@ -40,7 +55,7 @@ def add_settings(parser: argparse.ArgumentParser, minutes: str) -> None:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="change a setting of the preset, such as batch=4 or patch=64,64; repeatable",
+        help=f"change a setting of the preset, such as {example}; repeatable",
     )
     parser.add_argument("--minutes", type=float, metavar="M", help=minutes)
     parser.add_argument(
@@ -49,6 +64,20 @@ def add_settings(parser: argparse.ArgumentParser, minutes: str) -> None:
         metavar="N",
         help="of every random choice but the folds, which stay the same (default 0)",
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where it is trained, whether a training that is there goes on, and how the result is told."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:N]|mps",
+        help="where to train; auto: CUDA, Apple graphics or the CPU (default auto)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the training that DIR holds, if any"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
 
 
 def add_splits(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +107,12 @@ def preset_from(args: argparse.Namespace) -> Preset:
     UsageError
         If there is no such preset or a setting cannot be used.
     """
+    return find_preset(args.preset).with_settings(changes_from(args))
+
+
+def changes_from(args: argparse.Namespace) -> list[str]:
+    """What `add_changes` took, as ``FIELD=VALUE``."""
     settings = list(args.settings)
     settings += [f"minutes={args.minutes}"] if args.minutes is not None else []
     settings += [f"seed={args.seed}"] if args.seed is not None else []
-    return find_preset(args.preset).with_settings(settings)
+    return settings

@@ -95,8 +95,7 @@ class MaskNetClassifier(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """``(n, candidates, 5)``: encoded box (x, y, width, height) and score, highest first."""
         detector, heads = self.detector, self.detector.roi_heads
-        coloured = [(image.float() + 1).div(2).expand(3, -1, -1) for image in images]
-        batch, _ = detector.transform(coloured)
+        batch, _ = detector.transform(detector.coloured(list(images)))
         maps = detector.backbone(batch.tensors)
         proposals, _ = detector.rpn(batch, maps)
         regions = heads.box_roi_pool(maps, proposals, batch.image_sizes)

@@ -2,13 +2,14 @@
 
 torchvision's parts (ResNet, feature pyramid, region proposals, regions of interest, masks) with
 the small anchors of the paper. Two things are added: pictures keep their size (the recipe has
-resampled them to millimetres), and places whose truth is unknown teach nothing.
+resampled them to millimetres), and places whose truth is unknown teach nothing. The backbone may be
+the default segmentation network, too (`lite_pyramid`), with anchors of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -25,12 +26,15 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
-from napari_covseg.domain.errors import ModelError
 from napari_covseg.domain.labels import Label
+from napari_covseg.models.lite_pyramid import LitePyramid
 
 CLASSES: Mapping[int, Label] = MappingProxyType({1: Label.GGO, 2: Label.CONSOLIDATION})
 """What the detector's class numbers mean; 0 is background, clean lung included."""
-BACKBONES = ("resnet18", "resnet34", "resnet50")
+RESNETS = ("resnet18", "resnet34", "resnet50")
+LITE = "lite0"
+"""The default segmentation network, an EfficientNet-Lite0 U-Net."""
+BACKBONES = (*RESNETS, LITE)
 ANCHOR_SIZES = (2, 4, 8, 16, 32)
 ANCHOR_RATIOS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 RPN_NMS, ROI_NMS, SCORE = 0.75, 0.5, 0.05
@@ -40,7 +44,24 @@ IGNORED_SHARE = 0.5
 """A box with more of its area than this where the truth is unknown teaches nothing."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LEVELS = ("0", "1", "2", "3")
-_MASK_LAYERS = {"resnet18": 1, "resnet34": 1, "resnet50": 4}
+_MASK_LAYERS = {"resnet18": 1, "resnet34": 1, "resnet50": 4, LITE: 2}
+
+
+@dataclass(frozen=True)
+class _Anchors:
+    """Sizes of five levels, ratios, and the proposals kept: before NMS (of a level), and after."""
+
+    sizes: tuple[tuple[int, ...], ...]
+    ratios: tuple[float, ...]
+    training: tuple[int, int]
+    testing: tuple[int, int]
+
+
+_PAPER = _Anchors((ANCHOR_SIZES,) * 5, ANCHOR_RATIOS, (2000, 2000), (1000, 1000))
+# Where levels begin at 1/2 each has lesions of its own size; a fifth of the anchors, as many found.
+_OF_LITE = _Anchors(
+    ((4, 6), (8, 12), (16, 24), (32, 48), (64, 96)), (0.5, 1.0, 2.0), (500, 500), (500, 500)
+)
 
 
 class LesionRCNN(GeneralizedRCNN):  # type: ignore[misc]
@@ -66,6 +87,10 @@ class LesionRCNN(GeneralizedRCNN):  # type: ignore[misc]
         Overlap from which a region teaches a lesion; below 0.5 it teaches background.
     positive_share
         Most of the candidates that may be lesions: of anchors, and of regions.
+    regions
+        That each picture teaches with.
+    segmentation
+        Arguments of the segmentation network, where that is the backbone.
 
     Raises
     ------
@@ -81,41 +106,51 @@ class LesionRCNN(GeneralizedRCNN):  # type: ignore[misc]
         mask_channels: int = 128,
         roi_positive_iou: float = 0.5,
         positive_share: tuple[float, float] | Sequence[float] = (0.5, 0.25),
+        regions: int = CANDIDATES,
+        segmentation: Mapping[str, Any] | None = None,
     ) -> None:
         if backbone not in BACKBONES:
             raise ValueError(f"backbone {backbone!r}: expected one of {', '.join(BACKBONES)}")
-        if min(channels, representation, mask_channels) < 1 or len(positive_share) != 2:
-            raise ValueError("expected channels above 0 and two positive shares")
+        if min(channels, representation, mask_channels, regions) < 1 or len(positive_share) != 2:
+            raise ValueError("expected channels and regions above 0, and two positive shares")
         classes = 1 + len(CLASSES)
-        anchors = AnchorGenerator((ANCHOR_SIZES,) * 5, (ANCHOR_RATIOS,) * 5)
+        self.lite = backbone == LITE
+        asked = _OF_LITE if self.lite else _PAPER
+        anchors = AnchorGenerator(asked.sizes, (asked.ratios,) * 5)
+        kept = ({"training": asked.training[n], "testing": asked.testing[n]} for n in range(2))
         rpn = _Proposals(
             *(anchors, RPNHead(channels, anchors.num_anchors_per_location()[0])),
             *(0.7, 0.3, CANDIDATES, positive_share[0]),
-            *({"training": 2000, "testing": 1000}, {"training": 2000, "testing": 1000}, RPN_NMS),
+            *(*kept, RPN_NMS),
         )
         layers = (mask_channels,) * _MASK_LAYERS[backbone]
         roi = _Regions(
             MultiScaleRoIAlign(list(_LEVELS), 7, 2),
             TwoMLPHead(channels * 7**2, representation),
             FastRCNNPredictor(representation, classes),
-            *(roi_positive_iou, 0.5, CANDIDATES, positive_share[1], None, SCORE, ROI_NMS, 100),
+            *(roi_positive_iou, 0.5, regions, positive_share[1], None, SCORE, ROI_NMS, 100),
             MultiScaleRoIAlign(list(_LEVELS), 14, 2),
             MaskRCNNHeads(channels, layers, 1),
             MaskRCNNPredictor(mask_channels, mask_channels, classes),
         )
-        super().__init__(_backbone(backbone, channels), rpn, roi, _KeepSize())
+        pyramid = _backbone(backbone, channels, segmentation or {})
+        super().__init__(pyramid, rpn, roi, _KeepSize(self.lite))
 
     def forward(self, images: Sequence[Tensor], targets: Any = None) -> Any:
         """Losses in training, findings in evaluation (see the class)."""
-        coloured = [(image.float() + 1).div(2).expand(3, -1, -1) for image in images]
-        return super().forward(coloured, targets)
+        return super().forward(self.coloured(images), targets)
+
+    def coloured(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Pictures as ``transform`` takes them: in 0 to 1, and in colour for a ResNet."""
+        colours = 1 if self.lite else 3
+        return [(image.float() + 1).div(2).expand(colours, -1, -1) for image in images]
 
 
 class _KeepSize(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """Colours as ImageNet's; sizes as they come."""
+    """Colours as ImageNet's, or grey in [-1, 1]; sizes as they come."""
 
-    def __init__(self) -> None:
-        super().__init__(1, 1, list(MEAN), list(STD))
+    def __init__(self, grey: bool) -> None:
+        super().__init__(1, 1, *([[0.5], [0.5]] if grey else [list(MEAN), list(STD)]))
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
@@ -177,84 +212,26 @@ def covered_share(boxes: Tensor, where: Tensor) -> Tensor:
 
 
 def set_heads_only(network: LesionRCNN) -> None:
-    """Train region proposals and regions of interest only; the ResNet and its pyramid stay."""
-    network.backbone.requires_grad_(False)
+    """Train region proposals and regions of interest only; the ResNet and its pyramid stay.
+
+    A segmentation network stays without its pyramid: that is made of fresh weights.
+    """
+    still = network.backbone.body if network.lite else network.backbone
+    still.requires_grad_(False)
 
 
 def set_to_train(network: LesionRCNN) -> None:
-    """Training mode; a backbone that does not learn keeps its batch statistics too."""
+    """Training mode; what does not learn of the backbone keeps its batch statistics too."""
     network.train()
-    if not any(parameter.requires_grad for parameter in network.backbone.parameters()):
-        network.backbone.eval()
+    for part in (network.backbone, network.backbone.body):
+        if not any(parameter.requires_grad for parameter in part.parameters()):
+            part.eval()
 
 
-@torch.no_grad()
-def load_pretrained(network: LesionRCNN, file: Path, backbone: str) -> str:
-    """Take weights from a local file: of a whole detector, or of the ResNet alone (ImageNet's).
-
-    ``.safetensors``, or what `torch.save` wrote of a state dict (read without running code). All of
-    the ResNet must be there; of other parts what fits in name and shape is taken. Returns a line
-    that says what was taken.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be read, or its weights are not those of this ResNet.
-    """
-    given = _read_weights(file)
-    if "conv1.weight" in given:
-        given = {f"backbone.body.{name}": value for name, value in given.items()}
-    own = {
-        name: value
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    for name, value in own.items():
-        if not name.startswith("backbone.body."):
-            continue
-        if name not in given:
-            raise ModelError(
-                f"{file.name}: has no {name.removeprefix('backbone.body.')}, so these are not "
-                f"weights of {backbone}"
-            )
-        if given[name].shape != value.shape:
-            raise ModelError(
-                f"{file.name}: {name.removeprefix('backbone.body.')} is "
-                f"{tuple(given[name].shape)}, {backbone} has {tuple(value.shape)}; give weights of "
-                f"{backbone} for colour pictures"
-            )
-    taken = [name for name in own if name in given and given[name].shape == own[name].shape]
-    for name in taken:
-        own[name].copy_(given[name])
-    heads = sum(not name.startswith("backbone.body.") for name in taken)
-    return f"{file.name}: the weights of {backbone}" + (
-        f" and {heads} more tensors" if heads else ""
-    )
-
-
-def _backbone(name: str, channels: int) -> BackboneWithFPN:
+def _backbone(name: str, channels: int, segmentation: Mapping[str, Any]) -> nn.Module:
+    if name == LITE:
+        return LitePyramid(segmentation, channels)
     body: resnet.ResNet = getattr(resnet, name)(weights=None)
     width = body.inplanes // 8
     stages = {f"layer{number + 1}": level for number, level in enumerate(_LEVELS)}
     return BackboneWithFPN(body, stages, [width * 2**n for n in range(4)], channels)
-
-
-def _read_weights(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(file))
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{file.name}: not found; give a local file with weights") from None
-    except Exception as error:
-        raise ModelError(
-            f"{file.name}: not a readable file of weights; expected .safetensors, or a state dict "
-            "that torch.save wrote"
-        ) from error
-    for key in ("model_weights", "state_dict", "model"):
-        content = content.get(key, content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ModelError(f"{file.name}: holds no state dict; expected a dict of tensors")
-    return content

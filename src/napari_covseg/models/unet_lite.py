@@ -157,6 +157,11 @@ class UNetLite(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits for each class and pixel."""
+        logits: Tensor = self.head(self.decoded(image)[-1])
+        return logits
+
+    def decoded(self, image: Tensor) -> list[Tensor]:
+        """The features of each level of the decoder, coarsest (1/16) first."""
         skips: list[Tensor] = [self.fine(image)]
         features = image
         for index, block in enumerate(self.encoder):
@@ -164,9 +169,10 @@ class UNetLite(nn.Module):
             if index in self._skips:
                 skips.append(features)
         features = self.dropout(self.reduce(features))
+        levels: list[Tensor] = []
         for block in self.decoder:
             beside = skips.pop()
             larger = F.interpolate(features, size=beside.shape[-2:], mode="nearest")
             features = block(torch.cat([larger, beside], dim=1))
-        logits: Tensor = self.head(features)
-        return logits
+            levels.append(features)
+        return levels

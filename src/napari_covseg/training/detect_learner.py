@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_covseg.domain.errors import UsageError
@@ -15,18 +17,21 @@ from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.inference.detect_slice import autocast, detect_in_slice, precision_of
 from napari_covseg.metrics.detection import (
     DetectionScores,
+    Found,
     Precision,
     Truth,
     mean_precision,
 )
+from napari_covseg.models.checkpoint import Model
+from napari_covseg.models.detector_start import load_pretrained, start_from
 from napari_covseg.models.device import Device
 from napari_covseg.models.mask_rcnn import (
     CLASSES,
     LesionRCNN,
-    load_pretrained,
     set_heads_only,
     set_to_train,
 )
+from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.training.cases import TrainingCase
 from napari_covseg.training.detect_instances import Instances, instances_of
 from napari_covseg.training.detect_settings import DetectPreset
@@ -42,8 +47,12 @@ Measured = tuple[DetectionScores, DetectionScores, list[str]]
 Publish = Callable[[LesionRCNN, Mapping[str, Any], bool], None]
 
 
-def new_detector(preset: DetectPreset, weights: Path | None) -> tuple[LesionRCNN, str]:
+def new_detector(
+    preset: DetectPreset, weights: Path | None, start: Model | None = None
+) -> tuple[LesionRCNN, str]:
     """A detector as the settings say, and a line on the weights it starts from.
+
+    ``weights`` is for a ResNet, ``start`` for the backbone ``lite0``.
 
     Raises
     ------
@@ -51,22 +60,50 @@ def new_detector(preset: DetectPreset, weights: Path | None) -> tuple[LesionRCNN
         If an argument or the weights cannot be used.
     """
     torch.manual_seed(preset.seed)
+    arguments = preset.arguments
+    if start is not None:
+        arguments = arguments_on(preset, start)
     try:
-        network = LesionRCNN(**preset.arguments)
+        network = LesionRCNN(**arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if preset.pretrained != (weights is not None):
+    if start is not None:
+        note = start_from(network, start)
+    elif preset.pretrained != (weights is not None):
         raise UsageError(
             f"preset {preset.name} has pretrained={str(preset.pretrained).lower()}, and "
             f"{'no file' if weights is None else 'a file'} of weights is given: give --weights "
             "FILE with pretrained=true, and none with false"
         )
-    note = "fresh weights"
-    if weights is not None:
+    elif weights is not None:
         note = load_pretrained(network, weights, preset.backbone)
+    else:
+        note = "fresh weights"
     if preset.heads_only:
         set_heads_only(network)
     return network, note
+
+
+def arguments_on(preset: DetectPreset, start: Model) -> dict[str, Any]:
+    """Of `LesionRCNN` on that segmentation model.
+
+    Raises
+    ------
+    UsageError
+        If the settings are not those of a detector on it.
+    """
+    if not preset.from_segmentation:
+        raise UsageError(
+            f"--from {start.name}: only backbone=lite0 with pretrained=true starts from a "
+            f"segmentation model; preset {preset.name} has backbone={preset.backbone}"
+        )
+    recipe = start.recipe
+    if isinstance(recipe, AxialRecipe) and recipe.pixel_mm != preset.pixel_mm:
+        raise UsageError(
+            f"pixel_mm={preset.pixel_mm}: {start.name} was trained at {recipe.pixel_mm} mm; set "
+            f"pixel_mm={recipe.pixel_mm}"
+        )
+    return {**preset.arguments, "segmentation": dict(start.card["arguments"])}
 
 
 class DetectorLearning:
@@ -95,6 +132,7 @@ class DetectorLearning:
         self._scaler = torch.amp.GradScaler(device.kind, enabled=precision_of(device) == "float16")
         source = SliceBatches(
             *(training, preset.patch, preset.batch, source_seed(preset.seed, 0, 0)),
+            weights=preset.dataset_weights,
             lesion_share=preset.lesion_share,
         )
         off_cpu = device.kind != "cpu"
@@ -175,28 +213,35 @@ class DetectorLearning:
 def measure_detector(
     network: LesionRCNN, cases: Sequence[TrainingCase], device: Device, least_pixels: int
 ) -> Steps[Measured]:
-    """Detect in every slice of which enough is known: by masks, by boxes, each slice's patient.
+    """Detect in every slice of which enough is known (`measure_findings`)."""
+    training = network.training
+    network.eval()
+    try:
+        find = partial(detect_in_slice, network, device=device)
+        return (yield from measure_findings(find, cases, least_pixels))
+    finally:
+        network.train(training)
+
+
+def measure_findings(
+    find: Callable[[NDArray[np.uint8]], Found], cases: Sequence[TrainingCase], least_pixels: int
+) -> Steps[Measured]:
+    """What ``find`` sees in each slice: by masks, by boxes, and each slice's patient.
 
     Clean slices count too: what is found there is wrong. On the recipe's grid.
     """
     masks, boxes = (DetectionScores(tuple(CLASSES), kind) for kind in ("mask", "box"))  # type: ignore[arg-type]
     patients: list[str] = []
-    training = network.training
-    network.eval()
-    try:
-        for done, case in enumerate(cases):
-            for grey, codes in zip(case.image, case.codes, strict=True):
-                there = instances_of(np.asarray(codes), least_pixels)
-                if there.ignored.mean() >= _MOSTLY:
-                    continue
-                yield Progress(done, len(cases), f"measuring case {done + 1} of {len(cases)}")
-                found = detect_in_slice(network, np.asarray(grey), device)
-                truth = _truth(there)
-                masks.add(found, truth)
-                boxes.add(found, truth)
-                patients.append(case.patient)
-    finally:
-        network.train(training)
+    for done, case in enumerate(cases):
+        for grey, codes in zip(case.image, case.codes, strict=True):
+            there = instances_of(np.asarray(codes), least_pixels)
+            if there.ignored.mean() >= _MOSTLY:
+                continue
+            yield Progress(done, len(cases), f"measuring case {done + 1} of {len(cases)}")
+            found, truth = find(np.asarray(grey)), _truth(there)
+            masks.add(found, truth)
+            boxes.add(found, truth)
+            patients.append(case.patient)
     return masks, boxes, patients
 
 

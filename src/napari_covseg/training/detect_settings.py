@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -28,14 +28,18 @@ class DetectPreset:
     """
 
     name: str
-    backbone: str = setting("resnet18", "resnet18, resnet34 or resnet50")
+    backbone: str = setting("resnet18", "resnet18, resnet34, resnet50 or lite0")
     channels: int = setting(256, "of the feature pyramid; fewer are faster")
     representation: int = setting(128, "features of a region")
     mask_channels: int = setting(128, "of the mask branch")
     roi_positive_iou: float = setting(0.5, "overlap from which a region teaches a lesion")
     rpn_positive_share: float = setting(0.5, "most of the anchors that may be lesions")
     roi_positive_share: float = setting(0.25, "most of the regions that may be lesions")
-    pretrained: bool = setting(False, "needs --weights FILE: a ResNet's or a detector's weights")
+    regions: int = setting(256, "of interest that each picture teaches with")
+    pretrained: bool = setting(
+        False,
+        "start from weights: lite0 from --from MODEL (the shipped one), a ResNet from --weights",
+    )
     heads_only: bool = setting(False, "train region proposals and regions only, not the backbone")
     pixel_mm: float = setting(1.35, "size of a pixel the network sees")
     patch: tuple[int, int] = setting((256, 256), "height and width of training pictures")
@@ -48,6 +52,10 @@ class DetectPreset:
     rate_rule: str = setting("cosine", "constant, or cosine: up over 5 % and down to 0")
     clip: float = setting(5.0, "longest gradient; 0: any")
     lesion_share: float = setting(0.8, "share of pictures with a lesion")
+    dataset_weights: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"help": "how often each dataset is drawn: NAME:WEIGHT,...; empty: by patients"},
+    )
     least_pixels: int = setting(8, "lesions of fewer pixels are neither taught nor measured")
     validate_every: int = setting(5, "epochs between measurements; the last is always measured")
     minutes: float = setting(0.0, "train for so long at most; 0: to the last epoch")
@@ -78,6 +86,11 @@ class DetectPreset:
             )
 
     @property
+    def from_segmentation(self) -> bool:
+        """Whether a segmentation model's weights are what it starts from."""
+        return self.pretrained and self.backbone == "lite0"
+
+    @property
     def steps(self) -> int:
         """Steps in all."""
         return self.epochs * self.batches
@@ -92,6 +105,7 @@ class DetectPreset:
             "mask_channels": self.mask_channels,
             "roi_positive_iou": self.roi_positive_iou,
             "positive_share": [self.rpn_positive_share, self.roi_positive_share],
+            "regions": self.regions,
         }
 
     def with_settings(self, settings: Iterable[str]) -> DetectPreset:
@@ -112,8 +126,8 @@ class DetectPreset:
 
 _LEAST: Mapping[str, float] = MappingProxyType(
     {
-        **dict.fromkeys(("channels", "representation", "mask_channels", "batch", "batches"), 1),
-        **dict.fromkeys(("epochs", "validate_every", "least_pixels"), 1),
+        **dict.fromkeys(("channels", "representation", "mask_channels", "regions"), 1),
+        **dict.fromkeys(("batch", "batches", "epochs", "validate_every", "least_pixels"), 1),
         **dict.fromkeys(("weight_decay", "clip", "minutes", "seed"), 0),
     }
 )
@@ -123,6 +137,20 @@ _READERS = readers_of(DetectPreset, without=("name",))
 
 PRESETS: Mapping[str, DetectPreset] = MappingProxyType(
     {
+        "lite0": DetectPreset(
+            name="lite0",
+            backbone="lite0",
+            channels=32,
+            representation=96,
+            mask_channels=32,
+            regions=64,
+            pretrained=True,
+            heads_only=True,
+            patch=(192, 192),
+            batches=50,
+            epochs=12,
+            learning_rate=1e-3,
+        ),
         "scratch": DetectPreset(name="scratch"),
         "ter-sarkisov2022": DetectPreset(
             name="ter-sarkisov2022",
@@ -146,7 +174,7 @@ PRESETS: Mapping[str, DetectPreset] = MappingProxyType(
         ),
     }
 )
-"""From fresh weights, and as published from weights in a local file."""
+"""On a segmentation network, from fresh weights, and as published from weights in a file."""
 
 
 def find_preset(name: str) -> DetectPreset:

@@ -14,47 +14,52 @@ from typing import Any
 
 import numpy as np
 
-from napari_covseg.domain.errors import InputError, ModelError
+from napari_covseg.domain.errors import InputError, ModelError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import RawDataset, read_datasets
-from napari_covseg.metrics.detection import DetectionScores, Precision, mean_precision
+from napari_covseg.models.checkpoint import Model
 from napari_covseg.models.detector_files import write_detector
+from napari_covseg.models.detector_start import check_segmentation
 from napari_covseg.models.device import choose_device
 from napari_covseg.models.mask_rcnn import CLASSES, LesionRCNN
+from napari_covseg.models.zoo import DEFAULT
+from napari_covseg.models.zoo import load as load_model
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.training.cache import content_key
 from napari_covseg.training.cases import TrainingCase, load_cases
 from napari_covseg.training.detect_learner import (
     DetectorLearning,
+    arguments_on,
     measure_detector,
     new_detector,
 )
 from napari_covseg.training.detect_loop import LoopResult, Plan, check_folder, run_loop
 from napari_covseg.training.detect_settings import CHANGEABLE, PRESETS, DetectPreset
 from napari_covseg.training.splits import Fold
+from napari_covseg.workflows.detect_figures import figures_of
 from napari_covseg.workflows.split import checked_split, only_cases
 from napari_covseg.workflows.train_request import plain_labels
 
 LICENCE = "that of the data it was trained on"
 CACHE, BEST, RESULT = "cache", "best", "result.json"
-RESAMPLES = 1000
-"""Of the patients measured, for the interval of a figure."""
 
 
 @dataclass(frozen=True)
 class DetectTrainRequest:
     """What to train; as `TrainRequest`, where a name is the same.
 
-    ``weights`` is a local file to start from, where the preset says so. ``splits`` of cases:
-    ``train`` empty takes all that do not measure.
+    ``weights`` is a local file to start from, where the preset says so; ``start`` the segmentation
+    model (name or folder) that a detector of the backbone ``lite0`` stands on: empty, the one that
+    ships. ``splits`` of cases: ``train`` empty takes all that do not measure.
     """
 
     data: Path
     output: Path
-    preset: DetectPreset = PRESETS["scratch"]
+    preset: DetectPreset = PRESETS["lite0"]
     weights: Path | None = None
+    start: str = ""
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     name: str = ""
@@ -118,7 +123,8 @@ def train_detector(request: DetectTrainRequest) -> Steps[DetectTrainResult]:
     """
     preset = request.preset
     device = choose_device(request.device)
-    network, note = new_detector(preset, request.weights)
+    start = _start(request)
+    network, note = new_detector(preset, request.weights, start)
     datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     fold = checked_split(datasets, Fold(request.train, request.validation))
     chosen = only_cases(datasets, {*fold.train, *fold.validation})
@@ -127,10 +133,13 @@ def train_detector(request: DetectTrainRequest) -> Steps[DetectTrainResult]:
         "data": (yield from _data_hash(chosen, request.window)),
         "train": list(fold.train),
         "validation": list(fold.validation),
-        "weights_sha256": _hash(request.weights),
+        "weights_sha256": start.sha256 if start else _hash(request.weights),
     }
     state = check_folder(request.output, made_for, CHANGEABLE, request.resume)
     recipe = AxialRecipe(pixel_mm=preset.pixel_mm)
+    arguments = preset.arguments
+    if start is not None and isinstance(start.recipe, AxialRecipe):
+        recipe, arguments = start.recipe, arguments_on(preset, start)
     cache = request.cache or request.output / CACHE
     cases = yield from load_cases(chosen, recipe, cache, window_hu=request.window)
     training = [case for case in cases if case.name in fold.train]
@@ -138,7 +147,8 @@ def train_detector(request: DetectTrainRequest) -> Steps[DetectTrainResult]:
     warnings = [note for dataset in datasets for note in dataset.warnings]
     warnings += [note for case in cases for note in case.warnings]
     warnings += _check_lesions(training)
-    card = _Card(request, recipe, made_for, note, sorted({case.patient for case in measured}))
+    left_out = sorted({case.patient for case in measured})
+    card = _Card(request, recipe, arguments, made_for, note, left_out)
     learning = DetectorLearning(preset, network, device, training, measured, card.publish)
     plan = Plan(
         folder=request.output,
@@ -175,38 +185,15 @@ def train_detector(request: DetectTrainRequest) -> Steps[DetectTrainResult]:
     return done
 
 
-def figures_of(scores: DetectionScores, patients: Sequence[str], seed: int) -> dict[str, Any]:
-    """Average precision by class and over both, with 95 % intervals over resampled patients."""
-    rows = {label.name.lower(): number for number, label in CLASSES.items()}
-    result = scores.result()
-    drawn = [scores.result(pictures) for pictures in _resamples(patients, seed)]
-    figures = {
-        name: _figure(result[number], [one[number] for one in drawn])
-        for name, number in rows.items()
-    }
-    figures["mean"] = _figure(mean_precision(result), [mean_precision(one) for one in drawn])
-    return {"slices": len(scores), "patients": len(set(patients)), **figures}
-
-
-def _resamples(patients: Sequence[str], seed: int) -> list[list[int]]:
-    of_patient: dict[str, list[int]] = {}
-    for picture, patient in enumerate(patients):
-        of_patient.setdefault(patient, []).append(picture)
-    groups = list(of_patient.values())
-    if len(groups) < 2:
-        return []
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(groups), size=(RESAMPLES, len(groups)))
-    return [[picture for group in draw for picture in groups[group]] for draw in draws]
-
-
-def _figure(one: Precision, drawn: Sequence[Precision]) -> dict[str, Any]:
-    content: dict[str, Any] = {"lesions": one.lesions, "recall50": one.recall}
-    for name in ("ap", "ap50", "ap75"):
-        values = [v for v in (getattr(other, name) for other in drawn) if v is not None]
-        interval = [float(v) for v in np.percentile(values, (2.5, 97.5))] if values else None
-        content[name] = {"value": getattr(one, name), "interval95": interval}
-    return content
+def _start(request: DetectTrainRequest) -> Model | None:
+    """The segmentation model to stand on, if any."""
+    if not request.start and not request.preset.from_segmentation:
+        return None
+    if request.weights is not None:
+        raise UsageError("give --from MODEL or --weights FILE, not both")
+    model = load_model(request.start or DEFAULT)
+    check_segmentation(model)
+    return model
 
 
 def _check_lesions(cases: Sequence[TrainingCase]) -> list[str]:
@@ -258,6 +245,7 @@ class _Card:
 
     request: DetectTrainRequest
     recipe: AxialRecipe
+    arguments: Mapping[str, Any]
     made_for: Mapping[str, Any]
     start: str
     left_out: Sequence[str]
@@ -282,4 +270,4 @@ class _Card:
         }
         folder = self.request.output / BEST if best else self.request.output
         name = self.request.model_name
-        write_detector(folder, name, network, preset.arguments, self.recipe, about)
+        write_detector(folder, name, network, self.arguments, self.recipe, about)
