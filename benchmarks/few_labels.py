@@ -30,6 +30,7 @@ import numpy as np
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.io.nnunet import read_datasets
 from napari_covseg.metrics.overlap import Counts
+from napari_covseg.metrics.paired import paired_difference
 from napari_covseg.metrics.summary import mean_over_patients
 from napari_covseg.training.pretrain_settings import Pretext
 from napari_covseg.training.schedules import PRESETS, Preset
@@ -180,35 +181,58 @@ def _unlabelled(found: Slices, labelled: Sequence[str]) -> PseudoLabels:
 
 
 def table(output: Path, found: Slices, seeds: Sequence[int]) -> str:
-    """Markdown: Dice by class, mean and range over the seeds."""
+    """Markdown: Dice by class, mean and range over the seeds, and the difference to random."""
+    people = len({found.patients[case] for case in found.aside})
     lines = [
-        f"| labelled slices | begins | cutout | seeds | infection: Dice over {_people(found)} "
-        "patients | infection: pooled | GGO: pooled | consolidation: pooled |",
-        "|" + "---|" * 8,
+        f"| labelled slices | begins | cutout | seeds | infection: Dice over {people} patients | "
+        "against random, no cutout | 95 % interval | infection: pooled | GGO: pooled | "
+        "consolidation: pooled |",
+        "|" + "---|" * 10,
     ]
-    for labelled, start, cutout in dict.fromkeys(
-        (r.labelled, r.start, r.cutout) for r in runs([0])
-    ):
-        done = [
-            FoldScores.from_dict(json.loads(path.read_text()))
-            for seed in seeds
-            if (path := output / Run(labelled, start, cutout, seed).name / SCORES).is_file()
-        ]
+    for one in runs([0]):
+        done = _done(output, one, seeds)
         if done:
-            begins = f"{labelled} | {start or 'random'} | {cutout:g}"
-            figures = [_spread([_mean(one, found) for one in done])]
-            figures += [_spread([_pooled(one, name) for one in done]) for name in CLASSES]
-            lines.append(f"| {begins} | {len(done)} | {' | '.join(figures)} |")
+            plain = _done(output, replace(one, start="", cutout=0.0), seeds)
+            both = sorted(done.keys() & plain.keys())
+            figures = [_spread([_mean(scores, found) for scores in done.values()])]
+            figures += _against({n: plain[n] for n in both}, {n: done[n] for n in both}, found)
+            figures += [_spread([_pooled(s, name) for s in done.values()]) for name in CLASSES]
+            begins = f"{one.labelled} | {one.start or 'random'} | {one.cutout:g} | {len(done)}"
+            lines.append(f"| {begins} | {' | '.join(figures)} |")
     return "\n".join(lines)
 
 
-def _people(found: Slices) -> int:
-    return len({found.patients[case] for case in found.aside})
+def _done(output: Path, run: Run, seeds: Sequence[int]) -> dict[int, FoldScores]:
+    files = {seed: output / replace(run, seed=seed).name / SCORES for seed in seeds}
+    return {
+        seed: FoldScores.from_dict(json.loads(path.read_text()))
+        for seed, path in files.items()
+        if path.is_file()
+    }
+
+
+def _against(
+    plain: Mapping[int, FoldScores], other: Mapping[int, FoldScores], found: Slices
+) -> list[str]:
+    """The difference in Dice, seeds of a patient averaged, and its interval over the patients."""
+    first, second = (
+        {f"{n}/{case}": d for n, scores in one.items() for case, d in _dice(scores).items()}
+        for one in (plain, other)
+    )
+    if first == second:
+        return ["", ""]
+    patients = {key: found.patients[key.partition("/")[2]] for key in first}
+    paired = paired_difference(first, second, patients)
+    low, high = paired.interval_95
+    return [f"{paired.difference:+.3f}", f"{low:+.3f} to {high:+.3f}"]
+
+
+def _dice(scores: FoldScores) -> dict[str, float]:
+    return {one.case: count.dice for one in scores.cases if (count := one.counts["infection"])}
 
 
 def _mean(scores: FoldScores, found: Slices) -> float:
-    dice = {one.case: count.dice for one in scores.cases if (count := one.counts["infection"])}
-    return mean_over_patients(dice, found.patients).mean
+    return mean_over_patients(_dice(scores), found.patients).mean
 
 
 def _pooled(scores: FoldScores, name: str) -> float:
