@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST = 1000
+
 
 class CovsegError(Exception):
     """Base of every error that is shown to the user as one line.
@@ -10,6 +12,13 @@ class CovsegError(Exception):
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """One line of printable text, however much of a damaged file was quoted in it."""
+        line = " ".join(super().__str__().split())
+        line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        cut = len(line) > _LONGEST
+        return f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}" if cut else line
 
 
 class UsageError(CovsegError):

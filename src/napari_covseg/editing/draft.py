@@ -7,6 +7,7 @@ import json
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from napari_covseg.io.atomic import atomic_file
 
 SUFFIX = ".covseg-draft"
 _VERSION = 1
+_HEADER_BYTES = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,19 +81,31 @@ def read_draft(path: Path, shape: tuple[int, ...]) -> Draft:
         If it is not there, damaged, of a newer version, or of another shape.
     """
     try:
+        _check_sizes(path, shape)
         with np.load(path, allow_pickle=False) as held:
             header = json.loads(str(held["header"]))
+            if header["version"] != _VERSION:
+                raise InputError(
+                    f"{path.name}: this draft is of version {header['version']}, expected "
+                    f"{_VERSION}; open it with the version of napari-covseg that wrote it"
+                )
             arrays = {name: held[name] for name in held.files if name != "header"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        seconds = float(header["seconds"])
+        reviewed = arrays["reviewed"].astype(bool, casting="safe")
+    except InputError:
+        raise
+    except Exception as error:  # zip, deflate, numpy and JSON raise many kinds on damaged files
         raise InputError(f"{path.name}: this draft cannot be read; discard it") from error
-    if header.get("version") != _VERSION:
-        raise InputError(
-            f"{path.name}: this draft is of version {header.get('version')}, expected {_VERSION}; "
-            "open it with the version of napari-covseg that wrote it"
-        )
     labels = [arrays[name] for name in ("lungs", "lesions") if name in arrays]
-    if any(array.shape != shape for array in labels) or len(arrays["reviewed"]) != shape[0]:
+    unlike = any(array.shape != shape or array.dtype != np.uint8 for array in labels)
+    if unlike or reviewed.shape != shape[:1]:
         raise InputError(f"{path.name}: this draft is of another CT; discard it")
-    return Draft(
-        arrays.get("lungs"), arrays.get("lesions"), arrays["reviewed"], float(header["seconds"])
-    )
+    return Draft(arrays.get("lungs"), arrays.get("lesions"), reviewed, seconds)
+
+
+def _check_sizes(path: Path, shape: tuple[int, ...]) -> None:
+    """A few packed bytes may claim to be any number: refused before memory is set aside."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max((info.file_size for info in archive.infolist()), default=0)
+    if largest > prod(shape) + _HEADER_BYTES:
+        raise InputError(f"{path.name}: this draft is of another CT; discard it")

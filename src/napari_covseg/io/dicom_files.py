@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import lzma
 import os
-import re
 import stat
+import struct
 import warnings
 import zipfile
 import zlib
@@ -24,13 +24,18 @@ from threading import Lock
 from typing import BinaryIO, cast
 
 from napari_covseg.domain.errors import InputError
+from napari_covseg.io.bounds import (
+    MAX_RATIO,
+    MAX_ZIP_DIRECTORY,
+    check_fits,
+    expands_too_far,
+    zip_directory_bytes,
+)
+from napari_covseg.io.raw import leads_out
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 MAX_ZIP_BYTES = 32 * 2**30
 """More than any CT study."""
-MAX_ZIP_RATIO = 200
-"""CT slices shrink 2 to 10 times, empty ones about 100 times; bombs 1000 times."""
-_RATIO_FREE_BYTES = 64 * 2**20
 _DICOMDIR_CLASS = b"UI\x14\x001.2.840.10008.1.3.10"
 _HEAD_BYTES = 256 * 1024
 _PROBE_BYTES = 132
@@ -61,6 +66,7 @@ class Member:
         """The whole file, seekable."""
         if not self.zipped:
             return self.open()
+        check_fits(self.name, self.size)
         with self.open() as file:
             return BytesIO(file.read())
 
@@ -116,10 +122,10 @@ def is_dicom(path: str | Path) -> bool:
             return False
         if not _is_zip(path):
             return looks_like_dicom(file_member(path))
-        with zipfile.ZipFile(path) as archive:
+        with _zip_file(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()][:_PROBE_FILES]
             return any(looks_like_dicom(_zip_member(archive, info)) for info in infos)
-    except (OSError, RuntimeError, *_ZIP_DAMAGE):
+    except (OSError, RuntimeError, InputError, *_ZIP_DAMAGE):
         return False
 
 
@@ -222,8 +228,18 @@ def is_dicomdir(path: Path) -> bool:
     return head[128:132] == b"DICM" and _DICOMDIR_CLASS in head
 
 
+def _zip_file(path: Path) -> zipfile.ZipFile:
+    with path.open("rb") as file:
+        if zip_directory_bytes(file) > MAX_ZIP_DIRECTORY:
+            raise InputError(f"{path.name}: refused, the zip lists more files than a CT study has")
+    try:
+        return zipfile.ZipFile(path)
+    except (ValueError, OverflowError, struct.error):  # names that are no text, places beyond it
+        raise zipfile.BadZipFile from None
+
+
 def _open_zip(path: Path) -> zipfile.ZipFile:
-    archive = zipfile.ZipFile(path)
+    archive = _zip_file(path)
     try:
         _check_zip(archive, path.name)
     except InputError:
@@ -235,8 +251,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 def _check_zip(archive: zipfile.ZipFile, name: str) -> None:
     infos = archive.infolist()
     for info in infos:
-        inner = PurePosixPath(info.filename.replace("\\", "/"))
-        if inner.is_absolute() or ".." in inner.parts or re.match(r"[A-Za-z]:", str(inner)):
+        if leads_out(info.filename):
             raise InputError(
                 f"{name}: refused, the zip holds a name that leads out of it; zip the scan anew"
             )
@@ -246,11 +261,11 @@ def _check_zip(archive: zipfile.ZipFile, name: str) -> None:
             raise InputError(f"{name}: the zip is encrypted; unpack it with its password first")
     total = sum(info.file_size for info in infos)
     packed = max(1, sum(info.compress_size for info in infos))
-    if total > MAX_ZIP_BYTES or (total > _RATIO_FREE_BYTES and total > MAX_ZIP_RATIO * packed):
+    if total > MAX_ZIP_BYTES or expands_too_far(packed, total):
         raise InputError(
             f"{name}: refused, the zip unpacks to {total / 2**20:.0f} MiB, {total / packed:.0f} "
             f"times its size; a CT does not (limits: {MAX_ZIP_BYTES >> 30} GiB, "
-            f"{MAX_ZIP_RATIO} times)"
+            f"{MAX_RATIO} times)"
         )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.errors import CovsegError, InputError
+from napari_covseg.io.bounds import check_deflated
 from napari_covseg.io.dicom_files import Member, starts_as_dicom
 from napari_covseg.io.dicom_values import (
     Vector,
@@ -180,10 +181,14 @@ def _parse(member: Member) -> tuple[Dataset, str, int | None, bool]:
         )
     file = member.open_head()
     try:
+        check_deflated(file, member.name)
         dataset, offset = _read_to_pixels(dcmread, file)
         if offset is None and member.zipped and file.seek(0, os.SEEK_END) < member.size:
             file = member.open_whole()
+            check_deflated(file, member.name)
             dataset, offset = _read_to_pixels(dcmread, file)
+    except CovsegError:
+        raise
     except Exception:  # pydicom raises many kinds on damaged input, all meaning this
         raise InputError(f"{member.name}: the DICOM header is damaged or cut off") from None
     finally:

@@ -6,12 +6,14 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
+from napari_covseg.io.bounds import check_fits
 from napari_covseg.io.dicom_header import EXPLICIT_BIG, Frame, Image
 from napari_covseg.io.dicom_syntax import FAST_DECODERS, syntax_name
 from napari_covseg.io.hounsfield import AIR_HU, PADDING_BELOW_HU
@@ -46,7 +48,10 @@ def read_hounsfield(frames: Sequence[Frame]) -> tuple[Voxels, int]:
     whole = all(float(f.slope).is_integer() and float(f.intercept).is_integer() for f in frames)
     for frame in frames:
         _check_length(frame)
-    volume = np.empty((len(frames), image.rows, image.columns), np.int16 if whole else np.float32)
+    kind = np.dtype(np.int16 if whole else np.float32)
+    shape = (len(frames), image.rows, image.columns)
+    check_fits(image.member.name, prod(shape) * kind.itemsize)
+    volume = np.empty(shape, kind)
     files: dict[int, list[int]] = defaultdict(list)
     for i, frame in enumerate(frames):
         files[id(frame.image)].append(i)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
+from napari_covseg.io.bounds import check_deflated
 from napari_covseg.io.dicom_files import quiet_pydicom
 from napari_covseg.io.dicom_values import integer, text
 from napari_covseg.io.sniff import readable
@@ -80,7 +81,9 @@ def load_structures(path: Path) -> StructureSet:
 
     with readable(path), quiet_pydicom():
         try:
-            dataset = dcmread(path, force=True)
+            with path.open("rb") as file:
+                check_deflated(file, path.name)
+                dataset = dcmread(file, force=True)
             found = _structure_set(dataset, path.name)
         except (InputError, OSError, MemoryError):
             raise

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
+from napari_covseg.io.bounds import check_deflated
 from napari_covseg.io.dicom_files import Member, open_members, quiet_pydicom, starts_as_dicom
 from napari_covseg.io.dicom_seg_frames import SlicedSeg
 from napari_covseg.io.dicom_syntax import syntax_name
@@ -109,7 +110,10 @@ def _load(path: Path) -> Dataset:
             )
         try:
             with found[0].open_whole() as file:
+                check_deflated(file, found[0].name)
                 return dcmread(file, force=True)
+        except CovsegError:
+            raise
         except Exception:  # pydicom raises many kinds on damaged input, all meaning this
             raise InputError(f"{found[0].name}: the DICOM file is damaged or cut off") from None
 

@@ -251,7 +251,8 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _check_there(file: Path, names: tuple[str, ...]) -> None:
-    gone = [name for name in names if not (file.parent / name).is_file()]
+    with readable(file):
+        gone = [name for name in names if not (file.parent / name).is_file()]
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         raise InputError(

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
+from napari_covseg.io.bounds import check_deflated
 from napari_covseg.io.dicom_values import numbers
 from napari_covseg.io.sniff import readable
 
@@ -32,6 +33,9 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 CT_WINDOW_HU = (-1350.0, 150.0)
 LEAST_SIDE = 16
+MOST_PIXELS = 64_000_000
+"""More than any X-ray: scanned films have up to 50 million."""
+_ROWS = 256
 _EXPECTED = "expected a picture as PNG, JPEG or DICOM"
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -156,8 +160,13 @@ def _what_else(path: Path, head: bytes) -> str:
 def _read_coded(path: Path, kind: str) -> NDArray[np.float32]:
     from PIL import Image, ImageOps
 
+    from napari_covseg.io.dicom_files import quiet_pydicom
+
     try:
-        with Image.open(path, formats=(kind,)) as image:
+        # Pillow's remark on large pictures is for developers; our own limit is lower.
+        with quiet_pydicom(), Image.open(path, formats=(kind,)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
             if getattr(image, "n_frames", 1) > 1:
                 raise InputError(f"{path.name}: holds several frames; {_EXPECTED} of one frame")
             return _grey(ImageOps.exif_transpose(image))
@@ -178,8 +187,12 @@ def _grey(image: Any) -> NDArray[np.float32]:
     if image.mode.startswith("I") or image.mode == "F":
         return scaled_by_depth(np.asarray(image))
     # Palettes and CMYK too; alpha multiplies, as over black.
-    rgba = np.asarray(image.convert("RGBA"), np.float32) / 255
-    return np.asarray((rgba[..., :3] @ _LUMINANCE) * rgba[..., 3], np.float32)
+    coloured = np.asarray(image.convert("RGBA"))
+    grey = np.empty(coloured.shape[:2], np.float32)
+    for top in range(0, len(grey), _ROWS):
+        rgba = coloured[top : top + _ROWS].astype(np.float32) / 255
+        grey[top : top + _ROWS] = (rgba[..., :3] @ _LUMINANCE) * rgba[..., 3]
+    return grey
 
 
 def scaled_by_depth(stored: NDArray) -> NDArray[np.float32]:
@@ -196,7 +209,9 @@ def _read_dicom(path: Path) -> NDArray[np.float32]:
 
     try:
         with readable(path), quiet_pydicom():
-            dataset = dcmread(path, force=True)
+            with path.open("rb") as file:
+                check_deflated(file, path.name)
+                dataset = dcmread(file, force=True)
             if int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise InputError(f"{path.name}: holds several frames; {_EXPECTED} of one frame")
             _name_syntax(dataset)

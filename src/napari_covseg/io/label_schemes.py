@@ -135,7 +135,7 @@ def _as_whole(values: NDArray, name: str) -> NDArray:
 def _from_dataset(file: Path) -> dict[int, Label] | None:
     try:
         labels = json.loads(file.read_text(encoding="utf-8")).get("labels")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         raise InputError(f"{file.name}: could not be read as JSON") from None
     if not isinstance(labels, dict) or not labels:
         return None

@@ -127,7 +127,8 @@ def _affine(name: str, header: Nifti1Header, shape: Shape) -> tuple[Affine, tupl
             "cannot be told; convert it again from DICOM, or set the sform"
         )
     if sform is not None and qform is not None:
-        apart = float(np.abs(_corners(sform, shape) - _corners(qform, shape)).max())
+        one, other = (native_geometry(name, shape, form) for form in (sform, qform))
+        apart = float(np.abs(one.corners_mm() - other.corners_mm()).max())
         if apart > _DISAGREE_MM:
             warnings.append(f"sform and qform disagree by up to {apart:.1f} mm: the sform was used")
     chosen = sform if sform is not None else qform
@@ -152,10 +153,6 @@ def _coded(header: Nifti1Header, form: str) -> Affine | None:
         return None
     usable = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
     return affine if usable else None
-
-
-def _corners(affine: Affine, shape: Shape) -> Affine:
-    return native_geometry("", shape, affine).corners_mm()
 
 
 def _unit(header: Nifti1Header, affine: Affine) -> float:

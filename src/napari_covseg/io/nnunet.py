@@ -81,7 +81,10 @@ def read_datasets(
             f"{folder.name}: no nnU-Net dataset; expected imagesTr, labelsTr and dataset.json "
             "in it or in its subfolders"
         )
-    datasets = tuple(_read_dataset(one, patients, label_map) for one in folders)
+    datasets = []
+    for one in folders:
+        with readable(one):
+            datasets.append(_read_dataset(one, patients, label_map))
     names = [case.name for dataset in datasets for case in dataset.cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -89,7 +92,7 @@ def read_datasets(
             f"{folder.name}: case names in more than one dataset: {_listed(twice)}; rename one of "
             "each, since splits are kept by name"
         )
-    return datasets
+    return tuple(datasets)
 
 
 def holds_datasets(folder: Path) -> bool:
@@ -106,6 +109,8 @@ def _read_dataset(
 ) -> RawDataset:
     about = _read_json(folder / "dataset.json", folder.name)
     channels = about.get("channel_names", about.get("modality", {}))
+    if not isinstance(channels, dict | list):
+        raise InputError(f"{folder.name}: dataset.json is damaged: its channels are no list")
     if len(channels) > 1:
         raise InputError(
             f"{folder.name}: {len(channels)} channels in dataset.json; expected one, the CT"
@@ -134,7 +139,7 @@ def _read_json(file: Path, dataset: str) -> dict[str, Any]:
         raise InputError(f"{dataset}: dataset.json is missing; it says what the labels mean")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise InputError(f"{dataset}: dataset.json could not be read as JSON")
@@ -227,7 +232,7 @@ def read_patients(file: Path) -> dict[str, str]:
     try:
         rows = list(csv.DictReader(text.decode("utf-8-sig").splitlines()))
         pairs = [(row["case"].strip(), row["patient"].strip()) for row in rows]
-    except (KeyError, AttributeError, UnicodeError, csv.Error):
+    except (KeyError, AttributeError, TypeError, UnicodeError, csv.Error):
         raise InputError(f"{file.name}: expected a CSV with the columns case and patient") from None
     table: dict[str, str] = {}
     for case, patient in pairs:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,16 +121,28 @@ def three_sizes(name: str, sizes: Sequence[float]) -> Shape:
     return (z, y, x)
 
 
+def leads_out(name: str) -> bool:
+    """Whether a path that a file names leads out of that file's folder, on any system."""
+    inner = PurePosixPath(name.replace("\\", "/"))
+    return inner.is_absolute() or ".." in inner.parts or bool(re.match(r"[A-Za-z]:", name))
+
+
 def companion(path: Path, named: str) -> Path:
     """The one file beside ``path`` that holds its voxels.
 
     Raises
     ------
     InputError
-        If it is missing, or there are several.
+        If it is missing, there are several, or the header points out of the file's folder: a
+        header from elsewhere must not choose what is read here.
     """
     if named.upper().startswith("LIST") or "%" in named:
         raise InputError(f"{path.name}: its voxels are spread over several files; save it as one")
+    if leads_out(named):
+        raise InputError(
+            f"{path.name}: refused, its header wants voxels from outside its folder; keep both "
+            "files in one folder"
+        )
     data = path.parent / named
     if not data.is_file():
         raise InputError(f"{path.name}: its voxels should be in {data.name}, which is missing")

@@ -43,6 +43,8 @@ def sniff(path: Path) -> Kind:
     if path.is_dir():
         return Kind.DICOM
     with readable(path):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path.name}: neither a file nor a folder; expected a CT")
         head = head_of(path)
     if not head:
         raise InputError(f"{path.name}: the file is empty (0 bytes)")

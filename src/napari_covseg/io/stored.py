@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError
+from napari_covseg.io.bounds import check_fits
 
 _CHUNK = 2**20
 _MOST_AFTER = 2**28
@@ -93,6 +94,7 @@ def read_voxels(source: Source, name: str, shape: tuple[int, ...], dtype: np.dty
     EOFError, zlib.error
         If a packed source ends early or is damaged (`readable` makes an InputError of these).
     """
+    check_fits(name, prod(shape) * dtype.itemsize)
     buffer = np.empty(prod(shape) * dtype.itemsize, dtype=np.uint8)
     done = fill(source, buffer.data)
     if isinstance(source, Inflater) and done == buffer.size:

@@ -31,6 +31,12 @@ AXIAL, VOLUME = "axial", "volume"
 DIMENSIONS: Mapping[str, int] = {AXIAL: 2, VOLUME: 3}
 """Of the network that each kind of recipe prepares for."""
 
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    OverflowError,
+)
+"""What reading a card raises that is no card, or has been tampered with."""
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -64,7 +70,7 @@ def read_checkpoint(card_path: Path) -> Model:
     name = card_path.name
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
-        content = (card_path.parent / card["weights"]).read_bytes()
+        content = weights_beside(card_path, card["weights"]).read_bytes()
         kind, recipe = _recipe_from_dict(card["recipe"])
         architecture, arguments = card["architecture"], dict(card["arguments"])
         classes, expected = card["classes"], card["sha256"]
@@ -72,13 +78,14 @@ def read_checkpoint(card_path: Path) -> Model:
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ModelError(f"{missing}: not found; a model is a card (.json) and weights") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"{name}: not a readable model card; export the model again") from error
     _check_made_for(name, architecture, kind, classes)
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ModelError(f"{name}: the weights are not those of this card (hash differs)")
     try:
+        _check_holds(content, architecture, arguments)
         network = build(architecture, **arguments)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
@@ -88,6 +95,27 @@ def read_checkpoint(card_path: Path) -> Model:
         raise ModelError(f"{name}: the weights do not fit network '{architecture}'") from error
     network.eval().requires_grad_(False)
     return Model(title, version, found, network, recipe, card)
+
+
+def weights_beside(card_path: Path, named: object) -> Path:
+    """The weights' file that a card names: beside it and nowhere else.
+
+    Raises
+    ------
+    ValueError
+        If the card names a file in another folder.
+    """
+    if not isinstance(named, str) or Path(named).name != named or "\\" in named:
+        raise ValueError("weights lie beside their card")
+    return card_path.parent / named
+
+
+def _check_holds(content: bytes, architecture: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse a card whose network is larger than the weights, before it takes memory."""
+    with torch.device("meta"):
+        outline = build(architecture, **arguments)
+    if sum(p.numel() for p in outline.parameters()) * 2 > len(content):
+        raise ModelError(f"the weights do not fit network '{architecture}'")
 
 
 def write_checkpoint(

@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ TRUSTED = (
     "xgboost.sklearn.XGBClassifier",
 )
 """Types of the eight classifiers beyond those that skops trusts; a file with others is refused."""
+_MOST_UNPACKED = 2**30
 
 
 class Head(Protocol):
@@ -155,6 +157,10 @@ def read_members(content: bytes, name: str) -> MembersHead:
     import skops.io
 
     try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+        if unpacked > _MOST_UNPACKED:
+            raise ModelError(f"{name}: refused, it unpacks to {unpacked / 2**20:.0f} MiB")
         foreign = set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED)
         if foreign:
             raise ModelError(f"{name}: holds what no classifier of covseg does; not opened")

@@ -5,7 +5,7 @@ Nothing here imports torch before a network is built, so command lines can list 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
@@ -15,6 +15,8 @@ from napari_covseg.domain.errors import ModelError
 
 if TYPE_CHECKING:
     from torch import nn
+
+_MOST_CHANNELS, _MOST_LEVELS = 65_536, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,23 @@ def build(name: str, /, **arguments: Any) -> nn.Module:
     found = entry(name)
     module = import_module(f"{__package__}.{found.module}")
     try:
+        for value in arguments.values():
+            _check_modest(value)
         network: nn.Module = getattr(module, found.factory)(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"these arguments do not fit network '{name}': {reason}") from error
     return network
+
+
+def _check_modest(value: Any) -> None:
+    """Cards come from anywhere: one number in them must not take all memory, or hours."""
+    if isinstance(value, str):
+        return
+    if isinstance(value, Mapping | Sequence):
+        if len(value) > _MOST_LEVELS:
+            raise ValueError(f"{len(value)} values, expected {_MOST_LEVELS} at most")
+        for one in value.values() if isinstance(value, Mapping) else value:
+            _check_modest(one)
+    elif isinstance(value, int | float) and not abs(value) <= _MOST_CHANNELS:
+        raise ValueError(f"{value} is beyond any network's")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class AxialRecipe:
     Raises
     ------
     ValueError
-        If a size is not positive or the window is empty.
+        If a size is not that of a pixel, or the window is empty or endless.
     """
 
     pixel_mm: float = 1.35
@@ -42,7 +43,9 @@ class AxialRecipe:
     clahe: bool = False
 
     def __post_init__(self) -> None:
-        if not self.pixel_mm > 0 or self.multiple < 1 or not self.window_hu[0] < self.window_hu[1]:
+        low, high = self.window_hu
+        modest = 0.01 <= self.pixel_mm <= 100 and 1 <= self.multiple <= 4096
+        if not (modest and low < high and isfinite(high - low)):
             raise ValueError(f"not a usable recipe: {self}")
 
     @classmethod

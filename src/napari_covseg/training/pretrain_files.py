@@ -77,7 +77,7 @@ def read_pretraining(folder: Path) -> Pretraining:
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ModelError(f"{folder.name}: {missing} is missing; pretrain again") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder.name}: its {PRETRAINING} cannot be read") from error
     if version != _FORMAT:
         raise ModelError(f"{folder.name}: a pretraining of another version (format {version})")

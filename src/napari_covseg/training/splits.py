@@ -156,7 +156,7 @@ def _read(path: Path, folds: int) -> dict[str, _Drawn]:
         }
         if not all(0 <= entry.fold < held for entry in cases.values()):
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise InputError(
             f"{path.name}: damaged, not a file of splits; restore it, since a new draw would let "
             "cases change sides"

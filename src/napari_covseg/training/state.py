@@ -83,7 +83,14 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path.name}: the training state is damaged (its hash differs); restore it from a "
             f"copy, or {again}"
         )
-    content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception:  # many kinds, an object that would run code among them
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path.name}: holds no training state; {again}")
     return content
 
 

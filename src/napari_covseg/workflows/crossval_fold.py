@@ -149,7 +149,7 @@ def read_scores(folder: Path, postprocessed: bool) -> FoldScores | None:
         if content["format"] != _FORMAT:
             return None
         scores = FoldScores.from_dict(content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{folder.name}/{path.name}: damaged; delete it, and the fold is measured again "
             "without training"
@@ -184,7 +184,7 @@ def _trained(folder: Path) -> dict[str, Any]:
     path = folder / "logs" / RESULT
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(
             f"{folder.name}/logs/{path.name}: damaged; delete it, and the training is looked at "
             "again"

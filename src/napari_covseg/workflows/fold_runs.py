@@ -49,7 +49,7 @@ def read_configuration(folder: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(
             f"{path.name}: damaged; restore it, or choose another output folder"
         ) from None

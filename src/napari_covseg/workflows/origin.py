@@ -68,7 +68,7 @@ def report_beside(path: Path, case: str) -> Mapping[str, Any]:
     """What ``<case>.json`` beside a label file says; empty without one that can be read."""
     try:
         report = json.loads((path.parent / f"{case}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return report if isinstance(report, dict) else {}
 
