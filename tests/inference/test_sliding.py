@@ -335,3 +335,25 @@ def test_flips_are_averaged():
     assert one[1, 0, 0, 0] > 0.99
     assert one[1, 0, 0, -1] < 0.01
     np.testing.assert_allclose(both[1], 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("target_mm", [(7.0, 2.0, 2.0), (1.0, 6.0, 6.0)])
+def test_classes_of_some_slices_at_a_time_are_those_of_the_whole(target_mm, dtype):
+    recipe = VolumeRecipe((Resample(target_mm),))
+    volume = noise_volume((70, 40, 44))
+    prepared = recipe.prepare(volume.hu, (2.0, 3.0, 3.0))
+    random = np.random.default_rng(0).random((4, *prepared.array.shape)).astype(np.float32)
+    probabilities = (random / random.sum(axis=0)).astype(dtype)
+    background, lung, ggo, solid = probabilities
+    best = recipe.restore(background, prepared)
+    share = recipe.restore(lung, prepared)
+    expected = (share > best).astype(np.uint8)
+    lesion = recipe.restore(ggo.astype(np.float32) + solid, prepared) > np.maximum(best, share)
+    expected[lesion] = 2
+    more = recipe.restore(solid.astype(np.float32) - ggo, prepared) > 0
+    expected[lesion & more] = 3
+    found = run_to_end(sliding._to_classes(probabilities, recipe, prepared))
+    assert np.array_equal(found, expected)
+    assert set(np.unique(found)) == {0, 1, 2, 3}
+    assert not np.array_equal(found[1:], expected[:-1])

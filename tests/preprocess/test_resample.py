@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_covseg.preprocess.resample import resample_labels, resample_linear, resampled_shape
+from napari_covseg.preprocess.resample import (
+    Slabs,
+    resample_labels,
+    resample_linear,
+    resampled_shape,
+)
 
 
 @pytest.mark.parametrize("shape", [(1, 23, 17), (1, 61, 80), (1, 40, 33), (1, 40, 50)])
@@ -75,3 +80,17 @@ def test_channels_are_resampled_each_for_itself() -> None:
 def test_shape_comes_nearest_to_the_spacing_and_one_slice_stays_one() -> None:
     assert resampled_shape((104, 512, 512), (1.0, 0.7, 0.8), (2.7, 1.58, 1.58)) == (39, 227, 259)
     assert resampled_shape((1, 100, 2), (8.0, 1.0, 0.01), (2.7, 1.58, 1.58)) == (1, 63, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize(
+    "shape", [(23, 17, 19), (4, 30, 5), (9, 8, 7), (9, 20, 7), (5, 3, 2), (30, 20, 20)]
+)
+def test_slabs_are_the_whole_to_the_last_bit(shape, dtype):
+    """Whichever axis grows most, so whenever the slices' turn comes."""
+    array = np.random.default_rng(0).random((9, 8, 7)).astype(dtype)
+    whole = resample_linear(array, shape)
+    slabs = Slabs(array, shape)
+    parts = [slabs[first : first + 4] for first in range(0, shape[0], 4)]
+    assert np.array_equal(np.concatenate(parts), whole)
+    assert not np.array_equal(np.concatenate(parts), whole[::-1])

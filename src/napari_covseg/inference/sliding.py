@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 VOXELS_PER_STEP = {"cpu": 80 * 160 * 160, "mps": 80 * 160 * 160, "cuda": 4 * 80 * 160 * 160}
 FLOAT32_LIMIT = 2 * 1024**3
 """Bytes of probabilities above which they are added up in float16."""
+SLICES_PER_STEP = 32
 _CLASSES = Wanted()
 WEIGHTINGS = ("constant", "gaussian")
 
@@ -248,21 +249,31 @@ class _Sums:
 def _to_classes(
     probabilities: NDArray[np.floating], recipe: VolumeRecipe, prepared: Prepared
 ) -> Steps[NDArray[np.uint8]]:
-    """`decide` in the original grid, of two volumes of floats at a time, to save memory."""
+    """`decide` in the original grid, some slices at a time: a whole volume of floats is large."""
     background, lung, ggo, consolidation = probabilities
-    message = "bringing the result to the grid of the volume"
-    best = recipe.restore(background, prepared)
-    yield Progress(1, 4, message)
-    share = recipe.restore(lung, prepared)
-    classes = (share > best).astype(np.uint8)
-    np.maximum(best, share, out=best)
-    yield Progress(2, 4, message)
-    share = recipe.restore(ggo.astype(np.float32) + consolidation, prepared)
-    lesion = share > best
-    classes[lesion] = NetworkClass.GGO
-    yield Progress(3, 4, message)
-    share = recipe.restore(consolidation.astype(np.float32) - ggo, prepared)
-    classes[lesion & (share > 0)] = NetworkClass.CONSOLIDATION
+    maps = (
+        background,
+        lung,
+        ggo.astype(np.float32) + consolidation,
+        consolidation.astype(np.float32) - ggo,
+    )
+    slabs = [recipe.restore_slabs(one, prepared) for one in maps]
+    classes = np.empty(prepared.original_shape, np.uint8)
+    total = len(classes)
+    for first in range(0, total, SLICES_PER_STEP):
+        slices = slice(first, first + SLICES_PER_STEP)
+        best, share, lesions, solid = (one[slices] for one in slabs)
+        here = classes[slices]
+        here[...] = share > best
+        np.maximum(best, share, out=best)
+        lesion = lesions > best
+        here[lesion] = NetworkClass.GGO
+        here[lesion & (solid > 0)] = NetworkClass.CONSOLIDATION
+        yield Progress(
+            min(total, first + SLICES_PER_STEP),
+            total,
+            "bringing the result to the grid of the volume",
+        )
     return classes
 
 

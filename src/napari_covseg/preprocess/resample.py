@@ -31,12 +31,37 @@ def resampled_shape(shape: Shape, spacing_mm: Spacing, target_mm: Spacing) -> Sh
 def resample_linear(array: NDArray, shape: Shape) -> NDArray[np.float32]:
     """The last three axes to ``shape``; values stay between their least and greatest."""
     result = array
-    first = result.ndim - 3
-    sizes = dict(zip(range(first, result.ndim), shape, strict=True))
-    for axis in sorted(sizes, key=lambda a: sizes[a] / result.shape[a]):
-        if sizes[axis] != result.shape[axis]:
-            result = _along(result, axis, sizes[axis])
+    for axis, weights in _passes(array.shape, shape):
+        result = _along(result, axis, weights)
     return np.ascontiguousarray(result, np.float32)
+
+
+class Slabs:
+    """What `resample_linear` gives of one volume ``(z, y, x)``, some slices at a time.
+
+    To the last bit the same, without ever holding all of it: only what must be done for all slices
+    at once is kept.
+    """
+
+    def __init__(self, array: NDArray, shape: Shape) -> None:
+        passes = _passes(array.shape, shape)
+        along_z = [number for number, (axis, _) in enumerate(passes) if axis == 0]
+        first = along_z[0] if along_z else 0
+        self._kept = array
+        for axis, weights in passes[:first]:
+            self._kept = _along(self._kept, axis, weights)
+        self._left = passes[first:]
+
+    def __getitem__(self, slices: slice) -> NDArray[np.float32]:
+        """These slices ``(n, y, x)``."""
+        result, left = self._kept, self._left
+        if left and left[0][0] == 0:
+            result, left = _along(result, 0, left[0][1][slices]), left[1:]
+        else:
+            result = result[slices]
+        for axis, weights in left:
+            result = _along(result, axis, weights)
+        return np.ascontiguousarray(result, np.float32)
 
 
 def resample_labels(labels: NDArray, shape: Shape) -> NDArray:
@@ -57,11 +82,19 @@ def resample_labels(labels: NDArray, shape: Shape) -> NDArray:
     return result
 
 
-def _along(array: NDArray, axis: int, size: int) -> NDArray[np.float32]:
-    """One axis to ``size``, slab by slab: to turn and widen a whole volume takes copies of it."""
+def _passes(old: tuple[int, ...], new: Shape) -> list[tuple[int, sparse.csr_matrix]]:
+    """The axes that change, with their weights, in an order that keeps arrays small."""
+    sizes = dict(zip(range(len(old) - 3, len(old)), new, strict=True))
+    axes = sorted(sizes, key=lambda a: sizes[a] / old[a])
+    return [(axis, _weights(old[axis], sizes[axis])) for axis in axes if sizes[axis] != old[axis]]
+
+
+def _along(array: NDArray, axis: int, weights: sparse.csr_matrix) -> NDArray[np.float32]:
+    """One axis by its weights, slab by slab: to turn and widen a whole volume takes copies."""
     over = 1 if axis == 0 else 0
+    size = weights.shape[0]
     shape = (*array.shape[:axis], size, *array.shape[axis + 1 :])
-    result, weights = np.empty(shape, np.float32), _weights(array.shape[axis], size)
+    result = np.empty(shape, np.float32)
     within = axis - (over < axis)
     slabs = zip(np.moveaxis(array, over, 0), np.moveaxis(result, over, 0), strict=True)
     for slab, out in slabs:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_covseg.domain.geometry import Shape
 from napari_covseg.preprocess.resample import (
+    Slabs,
     Spacing,
     resample_labels,
     resample_linear,
@@ -113,6 +114,21 @@ class VolumeRecipe:
         ValueError
             If the result does not lie on the prepared grid.
         """
-        if result.shape[-3:] != prepared.array.shape:
-            raise ValueError(f"result {result.shape} is not on the grid {prepared.array.shape}")
+        _check_grid(result, prepared)
         return resample_linear(result, prepared.original_shape)
+
+    def restore_slabs(self, result: NDArray, prepared: Prepared) -> Slabs:
+        """`restore` of one map ``(z, y, x)``, some slices at a time.
+
+        Raises
+        ------
+        ValueError
+            As `restore`.
+        """
+        _check_grid(result, prepared)
+        return Slabs(result, prepared.original_shape)
+
+
+def _check_grid(result: NDArray, prepared: Prepared) -> None:
+    if result.shape[-3:] != prepared.array.shape:
+        raise ValueError(f"result {result.shape} is not on the grid {prepared.array.shape}")
