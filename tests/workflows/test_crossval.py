@@ -21,7 +21,7 @@ from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.models.zoo import load
 from napari_covseg.training.schedules import PRESETS
 from napari_covseg.workflows import fold_runs as module
-from napari_covseg.workflows.crossval import CrossvalResult, crossval
+from napari_covseg.workflows.crossval import CrossvalResult, crossval, crossval_fold
 from napari_covseg.workflows.crossval_request import CrossvalRequest
 
 TINY = PRESETS["fast"].with_settings(
@@ -375,3 +375,25 @@ def test_folds_beside_one_another_give_the_same(
     assert {step.message[:6] for step in told if step.message.startswith("fold")} == {
         *("fold 1", "fold 2", "fold 3")
     }
+
+
+def test_folds_may_be_jobs_of_their_own_on_one_folder(
+    data: Path,
+    done: tuple[Path, CrossvalResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As machines on a share run them, in any order; the whole finds them finished."""
+    out = tmp_path / "out"
+    finished = [run_to_end(crossval_fold(request(data, out), n)).finished for n in (2, 3, 1)]
+    assert finished == [(2,), (2, 3), (1, 2, 3)]
+    assert not (out / "table.csv").exists()
+
+    def never(*_: object) -> None:
+        raise AssertionError("a finished fold was run again")
+
+    monkeypatch.setattr(module, "run_fold", never)
+    run_to_end(crossval(request(data, out)))
+    assert table(out) == table(done[0])
+    with pytest.raises(UsageError, match="expected 1/3 to 3/3"):
+        run_to_end(crossval_fold(request(data, out), 4))

@@ -10,6 +10,7 @@ from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import complain, one_line, print_json
 from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.cli.scoring import aligned, interval, number
+from napari_covseg.cli.train import read_fold
 from napari_covseg.cli.training_options import (
     DATA,
     add_reading,
@@ -22,6 +23,7 @@ from napari_covseg.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from napari_covseg.workflows.crossval import CrossvalResult
+    from napari_covseg.workflows.crossval_request import CrossvalRequest
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,6 +46,12 @@ def add_parser(subparsers: Any) -> None:
         default=5,
         metavar="N",
         help="divide the patients into N parts, each of which measures once (default 5)",
+    )
+    parser.add_argument(
+        "--fold",
+        metavar="K/N",
+        help="train and measure part K of N only: for jobs on several machines that share DIR; the "
+        "same command without it then writes the report",
     )
     parser.add_argument(
         "--turned-round",
@@ -77,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     if len(devices) > 1 and "auto" in devices:
         raise UsageError(f"--device {args.device}: auto cannot be one of several")
 
+    fold = read_fold(args.fold) if args.fold else None
+
     from napari_covseg.workflows.crossval import crossval
     from napari_covseg.workflows.crossval_report import json_content
     from napari_covseg.workflows.crossval_request import CrossvalRequest
@@ -85,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         data=Path(args.data),
         output=Path(args.output),
         preset=preset,
-        folds=args.folds,
+        folds=fold[1] if fold else args.folds,
         splits=Path(args.splits) if args.splits else None,
         turned_round=args.turned_round,
         postprocess=args.postprocess,
@@ -95,15 +105,31 @@ def run(args: argparse.Namespace) -> int:
         label_map=label_map_of(args.label_map),
         window=window_of(args),
     )
+    if fold:
+        return _run_fold(request, fold[0], args.json)
     steps = crossval(request)
     result = run_stoppable(steps, "cancelled: the same command goes on")
-    for fold, error in result.errors.items():
-        complain(f"covseg: fold {fold}: {one_line(error)}")
+    for failed, error in result.errors.items():
+        complain(f"covseg: fold {failed}: {one_line(error)}")
     if args.json:
         print_json(json_content(result.content))
     else:
         _print(result)
     return result.exit_code
+
+
+def _run_fold(request: CrossvalRequest, number: int, as_json: bool) -> int:
+    """One fold; the figures come when all are there."""
+    from napari_covseg.workflows.crossval import crossval_fold
+
+    done = run_stoppable(crossval_fold(request, number), "cancelled: the same command goes on")
+    if as_json:
+        print_json({"fold": number, "folder": str(done.folder), "finished": list(done.finished)})
+        return 0
+    print(f"{done.folder}: {len(done.finished)} of {done.folds} folds are finished")
+    if len(done.finished) == done.folds:
+        print("the same command without --fold writes the report")
+    return 0
 
 
 def summary_table(result: CrossvalResult) -> str:

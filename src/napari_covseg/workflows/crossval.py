@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from napari_covseg.domain.errors import CovsegError
+from napari_covseg.domain.errors import CovsegError, UsageError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import RawDataset, read_datasets
@@ -20,6 +21,7 @@ from napari_covseg.reports.crossval_content import CrossvalContent
 from napari_covseg.training.schedules import Preset
 from napari_covseg.training.splits import Fold, draw_folds, read_or_draw
 from napari_covseg.training.state import check_same
+from napari_covseg.workflows.crossval_fold import read_scores
 from napari_covseg.workflows.crossval_report import ReportFiles, make_content, write_report
 from napari_covseg.workflows.crossval_request import CrossvalRequest, FoldRequest
 from napari_covseg.workflows.crossval_spread import UNITS
@@ -52,6 +54,15 @@ class CrossvalResult:
         return max((error.exit_code for error in self.errors.values()), default=0)
 
 
+@dataclass(frozen=True)
+class FoldResult:
+    """The folder of a fold that is finished, and which of how many folds are by now."""
+
+    folder: Path
+    finished: tuple[int, ...]
+    folds: int
+
+
 def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
     """Train and measure every fold and write the report; closing the generator stops in a step.
 
@@ -69,6 +80,56 @@ def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
     CovsegError
         If no fold could be finished: the worst of their errors.
     """
+    plan = yield from _plan(request)
+    scores, errors = yield from run_folds(plan.requests, plan.devices)
+    if not scores:
+        raise _worst(errors)
+    yield Progress(request.folds * UNITS, request.folds * UNITS, "writing the report")
+    drawn_with = json.loads(plan.splits.read_text(encoding="utf-8"))["seed"]
+    content = make_content(request, plan.datasets, plan.folds, drawn_with, scores, errors)
+    return CrossvalResult(content, write_report(content, request.output), errors)
+
+
+def crossval_fold(request: CrossvalRequest, number: int) -> Steps[FoldResult]:
+    """Train and measure fold ``number`` (from 1) only, as one of several jobs on one folder.
+
+    Each machine takes a fold; the folds are drawn alike on all, and when each is finished
+    `crossval` finds them so and writes the report.
+
+    Raises
+    ------
+    CovsegError
+        As `crossval`; also if the fold fails, or there is none of that number.
+    """
+    if not 1 <= number <= request.folds:
+        raise UsageError(
+            f"fold {number}/{request.folds}: expected 1/{request.folds} to "
+            f"{request.folds}/{request.folds}"
+        )
+    plan = yield from _plan(request)
+    chosen = [one for one in plan.requests if one.number == number]
+    _, errors = yield from run_folds(chosen, plan.devices[:1])
+    if errors:
+        raise errors[number]
+    finished = [
+        one.number
+        for one in plan.requests
+        if read_scores(one.training.output, one.postprocess) is not None
+    ]
+    return FoldResult(chosen[0].training.output, tuple(finished), request.folds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    datasets: Sequence[RawDataset]
+    splits: Path
+    folds: Sequence[Fold]
+    requests: Sequence[FoldRequest]
+    devices: Sequence[str]
+
+
+def _plan(request: CrossvalRequest) -> Steps[_Plan]:
+    """Look at the data, draw the folds or read them, and see that the folder is of this request."""
     yield Progress(0, 1, "looking at the data")
     datasets = read_datasets(request.data, patients=request.patients, label_map=request.label_map)
     patients = {case.name: case.patient for dataset in datasets for case in dataset.cases}
@@ -95,13 +156,7 @@ def crossval(request: CrossvalRequest) -> Steps[CrossvalResult]:
         write_json(request.output / CONFIGURATION, configuration)
     else:
         check_same(saved, configuration)
-    scores, errors = yield from run_folds(_fold_requests(request, folds), devices)
-    if not scores:
-        raise _worst(errors)
-    yield Progress(request.folds * UNITS, request.folds * UNITS, "writing the report")
-    drawn_with = json.loads(splits.read_text(encoding="utf-8"))["seed"]
-    content = make_content(request, datasets, folds, drawn_with, scores, errors)
-    return CrossvalResult(content, write_report(content, request.output), errors)
+    return _Plan(datasets, splits, folds, _fold_requests(request, folds), devices)
 
 
 def _configuration(
