@@ -1,9 +1,11 @@
 """Classifiers of pictures on the development data: figures of docs/results.md and the shipped one.
 
-    python -m benchmarks.classification ../shared/data OUTPUT [--only ct|xray|slices] [--runs N]
+    python -m benchmarks.classification ../shared/data OUTPUT [--only ct|xray|slices]
+        [--features NAME] [--classifiers NAME,...] [--runs N]
 
-- ``ct``: COVID-CT's official split, trained on train, measured on val. Pictures of one paper
-  (COVID) or of one source picture (others) are a group; one on both sides trains nothing.
+- ``ct``: COVID-CT's official split, trained on train, measured on val. A group is what the source
+  of a COVID picture names before its page (a paper, or, where only the date of papers is known, all
+  of a day), and of others the picture that it was cut from; one on both sides trains nothing.
 - ``xray``: three classes, five folds by patient.
 - ``slices``: axial slices of medseg with and without infection, folds by patient.
 """
@@ -35,7 +37,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--only", choices=("ct", "xray", "slices"))
-    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument(
+        "--runs", type=int, default=100, help="on the official split; in folds a twentieth of them"
+    )
+    parser.add_argument("--features", default="covseg")
     parser.add_argument("--classifiers", default=",".join(EIGHT))
     args = parser.parse_args()
     names = tuple(args.classifiers.split(","))
@@ -45,12 +50,13 @@ def main() -> None:
         {"ct": write_ct, "xray": write_xray, "slices": write_slices}[task](args.data, images)
         request = ClassifyTrainRequest(
             images=images,
-            output=args.output / task,
+            output=args.output / f"{task}-{args.features}",
+            features=args.features,
             name="covseg-classify" if task == "ct" else f"covseg-{task}",
             classifiers=names,
             held_out="val" if task == "ct" else "",
             positive={"ct": "covid", "slices": "infection"}.get(task, ""),
-            runs=args.runs if task == "ct" else max(1, args.runs // 4),
+            runs=args.runs if task == "ct" else max(1, args.runs // 20),
             cache=args.output / "cache",
             device="cpu",
             licence=LICENCE,

@@ -65,3 +65,19 @@ def test_an_unknown_classifier_is_told_before_anything_is_read(tmp_path, capsys)
 
 def test_the_names_on_the_command_line_are_those_there_are():
     assert tuple(CLASSIFIERS) == EIGHT
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--start", "imagenet"], "--start is for --fine-tune"),
+        (["--fine-tune", "--pca", "4"], "--pca is for classifiers on a frozen network"),
+        (["--fine-tune", "--classifier", "all"], "--classifier is for classifiers on a frozen"),
+        (["--fine-tune", "--size", "100"], "expected a size in multiples of 32 (got 100)"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(tmp_path, capsys, options, said):
+    command = ["classify-train", str(tmp_path), "--output", str(tmp_path / "o"), *options]
+    assert main(command) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

@@ -12,16 +12,16 @@ from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.io.image_sets import read_image_set
-from napari_covseg.io.images import Picture
+from napari_covseg.io.images import Picture, read_picture
 from napari_covseg.models.feature_extractors import TrainedExtractor, lite0_encoder
 from napari_covseg.models.image_classifier import read_classifier, write_classifier
 from napari_covseg.workflows.classify import classify, find_sources
+from napari_covseg.workflows.classify_images import with_copies
 from napari_covseg.workflows.classify_settings import ClassifySettings
 from napari_covseg.workflows.classify_slices import body, lung_slices, spread_over
-from napari_covseg.workflows.classify_train import (
+from napari_covseg.workflows.classify_train import classify_train
+from napari_covseg.workflows.classify_train_request import (
     ClassifyTrainRequest,
-    classify_train,
-    with_copies,
 )
 
 CPU = ClassifySettings(device="cpu", explain=True)
@@ -150,7 +150,7 @@ def small_features(monkeypatch):
         def from_maps(self, maps, beside, pooled=True):
             return maps.flatten(1)
 
-    monkeypatch.setattr(feature_extractors, "_covseg", Quarters)
+    monkeypatch.setattr(feature_extractors, "covseg_extractor", Quarters)
 
 
 def _request(folder, output, **choices):
@@ -277,3 +277,46 @@ def test_cards_of_other_kinds_are_refused(tmp_path):
         read_classifier(tmp_path)
     with pytest.raises(ModelError, match="no such classifier; shipped: "):
         read_classifier(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("held_out", ["", "val"])
+def test_a_network_trained_end_to_end_is_kept_and_answers(tmp_path, held_out):
+    from napari_covseg.training.image_finetune_settings import FineTuneSettings
+
+    folder = write_pictures(tmp_path / "p", each=12)
+    rows = [
+        (path.relative_to(folder).as_posix(), path.parent.name, "val" if i % 4 == 0 else "train")
+        for i, path in enumerate(sorted(folder.rglob("*.png")))
+    ]
+    with (folder / "labels.csv").open("w") as file:
+        file.write("file,label,split\n" + "".join(",".join(row) + "\n" for row in rows))
+    settings = FineTuneSettings(size=64, epochs=12, batch=4, heads=3, rate=1e-3, frozen=12)
+    request = ClassifyTrainRequest(
+        *(folder, tmp_path / "out"),
+        folds=2,
+        held_out=held_out,
+        positive="light",
+        device="cpu",
+        fine_tune=settings,
+    )
+    said = []
+    result = run_to_end(classify_train(request), lambda step: said.append(step.message))
+    (evaluation,) = result.evaluations
+    assert evaluation.ensemble.auc > 0.9
+    assert len(evaluation.runs) == 3
+    assert len(evaluation.places) == (6 if held_out else 24)
+    assert any("fold 2 of 2: training the network, epoch 12 of 12" in m for m in said) != bool(
+        held_out
+    )
+    classifier = read_classifier(tmp_path / "out" / "model")
+    assert classifier.card["training"]["start"] == "covseg"
+    assert classifier.card["training"]["pictures"]["light"] == (9 if held_out else 12)
+    assert len(classifier.references.names) == (18 if held_out else 24)
+    dark, light = (
+        _say(read_picture(folder / label / "00.png"), classifier) for label in ("dark", "light")
+    )
+    assert light.probabilities[1] > dark.probabilities[1] + 0.1
+    assert light.similar[0].label == "light"
+    assert light.heat.shape == (40, 40)
+    # Nothing is left of unfinished trainings.
+    assert not (tmp_path / "out" / "training_state").exists()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_covseg.models.unet_lite import UNetLite
 
 COVSEG, RESNET50, INCEPTION = "covseg", "resnet50", "inception_resnet_v2"
+TWIN = "covseg+imagenet"
+"""The shipped network's encoder beside one of the same kind from ImageNet (`twin_extractor`)."""
 TRAINED = "trained"
 """An encoder that was trained on pictures, and comes with its classifier."""
 STEP = 32
@@ -57,6 +59,7 @@ class ExtractorEntry:
 EXTRACTORS: Mapping[str, ExtractorEntry] = MappingProxyType(
     {
         COVSEG: ExtractorEntry(COVSEG, 256, LITE0_FIRST),
+        TWIN: ExtractorEntry(TWIN, 256, LITE0_FIRST),
         RESNET50: ExtractorEntry(
             RESNET50, 224, 0.0, "resnet50", "fc.", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         ),
@@ -140,28 +143,44 @@ class CovsegExtractor(Extractor):
 
     def maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """As `Extractor.maps`."""
-        found: list[Tensor] = []
-        last = self.network.encoder[-1]
-        hook = last.register_forward_hook(lambda _module, _input, output: found.append(output))
-        try:
-            classes = self.network(grey * 2 - 1).float().softmax(dim=1)
-        finally:
-            hook.remove()
-        maps = found[0].float()
-        return maps, _seen(classes, maps.shape[-2:])
+        maps, classes = encoded(self.network, grey)
+        where, numbers = seen(classes, maps.shape[-2:])
+        return maps, torch.cat([where[:, :1], numbers], dim=1)
 
     def from_maps(self, maps: Tensor, beside: Tensor, pooled: bool = True) -> Tensor:
         """As `Extractor.from_maps`."""
         numbers = beside[:, 1:].mean(dim=(2, 3))
         if not pooled:
             return torch.cat([maps.flatten(1), numbers], dim=1)
-        lung = beside[:, :1] + 1e-4
-        over_lung = (maps * lung).sum(dim=(2, 3)) / lung.sum(dim=(2, 3))
-        return torch.cat([over_lung, numbers], dim=1)
+        return torch.cat([mean_over(maps, beside[:, :1]), numbers], dim=1)
 
 
-def _seen(classes: Tensor, size: torch.Size) -> Tensor:
-    """Where the lungs are, and the six numbers, as maps ``(n, 7, h', w')`` of one value each."""
+def encoded(network: UNetLite, grey: Tensor) -> tuple[Tensor, Tensor]:
+    """The encoder's last map, and the probabilities of each class and pixel."""
+    found: list[Tensor] = []
+    last = network.encoder[-1]
+    hook = last.register_forward_hook(lambda _module, _input, output: found.append(output))
+    try:
+        classes = network(grey * 2 - 1).float().softmax(dim=1)
+    finally:
+        hook.remove()
+    return found[0].float(), classes
+
+
+def mean_over(maps: Tensor, where: Tensor) -> Tensor:
+    """Means ``(n, k)`` of maps, weighted by ``where`` ``(n, 1, h', w')``; plain where it is 0."""
+    weight = where + 1e-4
+    return (maps * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
+
+
+def seen(classes: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
+    """What the network finds, for each place of its map.
+
+    Returns
+    -------
+    How much lung and how much lesion there is around each place ``(n, 2, h', w')``, and the six
+    numbers as maps of one value each ``(n, 6, h', w')``.
+    """
     ggo, consolidation = classes[:, NetworkClass.GGO], classes[:, NetworkClass.CONSOLIDATION]
     lesion = ggo + consolidation
     lung = classes[:, NetworkClass.LUNG] + lesion
@@ -169,8 +188,11 @@ def _seen(classes: Tensor, size: torch.Size) -> Tensor:
     of_lung = [part.mean(dim=(1, 2)) / (whole + 1e-3) for part in (ggo, consolidation, lesion)]
     greatest = [part.amax(dim=(1, 2)) for part in (ggo, consolidation)]
     numbers = torch.stack([whole, *of_lung, *greatest], dim=1)
-    where = F.adaptive_avg_pool2d(lung[:, None], (size[0], size[1]))
-    return torch.cat([where, numbers[..., None, None].expand(-1, -1, *size)], dim=1)
+    # Around where places look, not evenly over the picture; beyond its end there is nothing.
+    late = round(LITE0_FIRST - (STEP - 1) / 2)
+    shifted = F.pad(torch.stack([lung, lesion], dim=1)[..., late:, late:], (0, late, 0, late))
+    where = F.adaptive_avg_pool2d(shifted, (size[0], size[1]))
+    return where, numbers[..., None, None].expand(-1, -1, *size)
 
 
 class TrainedExtractor(Extractor):
@@ -218,22 +240,33 @@ def load_extractor(name: str, weights: Path | None = None) -> Extractor:
     UsageError
         If there is no such network, or weights are given to one that has its own.
     ModelError
-        If weights are needed and not given, cannot be read or are of another network, or timm is
+        If the network is a `TWIN`, whose second half comes with a classifier or from training;
+        weights are needed and not given, cannot be read or are of another network, or timm is
         not installed for the network that needs it.
     """
     if name not in EXTRACTORS:
         raise UsageError(f"unknown features '{name}': use {', '.join(EXTRACTORS)}")
     entry = EXTRACTORS[name]
+    if not entry.weights and weights is not None:
+        raise UsageError(f"the features of {name} take no file of weights; leave it out")
+    extractor: Extractor
     if name == COVSEG:
-        if weights is not None:
-            raise UsageError("the features of covseg take no file of weights; leave it out")
-        extractor = _covseg()
+        extractor = covseg_extractor()
+    elif name == TWIN:
+        raise ModelError(f"{name}: its weights are those of a classifier that was trained with it")
     else:
         extractor = _imagenet(entry, weights)
     return extractor.eval().requires_grad_(False)
 
 
-def _covseg() -> Extractor:
+def covseg_extractor() -> CovsegExtractor:
+    """The shipped segmentation network as an extractor.
+
+    Raises
+    ------
+    ModelError
+        If it is of another kind.
+    """
     from napari_covseg.models.unet_lite import UNetLite
     from napari_covseg.models.zoo import load
 

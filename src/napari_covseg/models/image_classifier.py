@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_covseg.domain.errors import ModelError, ResourceError
 from napari_covseg.models.checkpoint import replace_file
@@ -33,11 +33,15 @@ from napari_covseg.models.classifier_heads import (
 )
 from napari_covseg.models.feature_extractors import (
     TRAINED,
+    TWIN,
     Extractor,
     TrainedExtractor,
+    covseg_extractor,
     lite0_encoder,
     load_extractor,
 )
+from napari_covseg.models.kernel_head import KernelHead
+from napari_covseg.models.twin_extractor import TwinExtractor
 from napari_covseg.preprocess.pictures import PictureRecipe
 
 FOLDER = Path(__file__).parent / "weights" / "classify"
@@ -45,7 +49,7 @@ DEFAULT = "covseg-classify"
 NOTICE = "Not a diagnosis. Research use only: not a medical device."
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
-    *(SafetensorError, RuntimeError),
+    *(SafetensorError, RuntimeError, OverflowError),
 )
 
 
@@ -93,7 +97,7 @@ class ImageClassifier:
     extractor: Extractor
     pooled: bool
     head: Head
-    explain: LayersHead
+    explain: LayersHead | KernelHead
     threshold: float
     references: References
     card: Mapping[str, Any]
@@ -116,7 +120,7 @@ def write_classifier(folder: Path, classifier: ImageClassifier) -> Path:
     """
     name = classifier.name
     stored = {**classifier.explain.tensors("head"), **_reference_tensors(classifier.references)}
-    if isinstance(classifier.extractor, TrainedExtractor):
+    if isinstance(classifier.extractor, TrainedExtractor | TwinExtractor):
         weights = classifier.extractor.encoder.state_dict()
         stored |= {f"encoder.{k}": _half(v) for k, v in weights.items() if v.is_floating_point()}
     content = save({key: value.contiguous() for key, value in stored.items()})
@@ -166,7 +170,8 @@ def read_classifier(
         if hashlib.sha256(content).hexdigest() != card["sha256"]:
             raise ModelError(f"{path.name}: the weights are not those of this card (hash differs)")
         stored = load(content)
-        explain = LayersHead.from_tensors("head", stored)
+        references = _references(card, stored)
+        explain = _explaining(stored, references)
         return ImageClassifier(
             name=str(card["name"]),
             version=str(card["version"]),
@@ -179,7 +184,7 @@ def read_classifier(
             head=_members(card, path) if "members_sha256" in card else explain,
             explain=explain,
             threshold=_threshold(card["unsure_above"]),
-            references=_references(card, stored),
+            references=references,
             card=card,
         )
     except FileNotFoundError as error:
@@ -234,19 +239,37 @@ def _extractor(
 ) -> Extractor:
     network, expected = str(card["features"]["network"]), str(card["features"]["sha256"])
     if network == TRAINED:
-        encoder = lite0_encoder()
-        own = {k.removeprefix("encoder."): v.float() for k, v in stored.items() if "encoder." in k}
-        missing, unexpected = encoder.load_state_dict(own, strict=False)
-        if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):
-            raise ValueError("not this encoder's weights")
+        encoder = _encoder(stored)
         return TrainedExtractor(encoder, str(card["sha256"])).eval().requires_grad_(False)
-    extractor = load_extractor(network, weights)
+    extractor: Extractor
+    if network == TWIN:
+        covseg = covseg_extractor()
+        extractor = TwinExtractor(covseg.network, _encoder(stored), covseg.sha256)
+        extractor = extractor.eval().requires_grad_(False)
+    else:
+        extractor = load_extractor(network, weights)
     if extractor.sha256 != expected:
         raise ModelError(
             f"{name}: was trained on features of other weights of {network} than these; give the "
             "file it was trained with, or train it again"
         )
     return extractor
+
+
+def _explaining(stored: Mapping[str, Tensor], references: References) -> LayersHead | KernelHead:
+    if any(key.endswith(".coefficients") for key in stored):
+        arrays = (references.features, references.mean, references.scale)
+        return KernelHead.from_tensors("head", stored, *map(torch.from_numpy, arrays))
+    return LayersHead.from_tensors("head", stored)
+
+
+def _encoder(stored: Mapping[str, Tensor]) -> nn.ModuleList:
+    encoder = lite0_encoder()
+    own = {k.removeprefix("encoder."): v.float() for k, v in stored.items() if "encoder." in k}
+    missing, unexpected = encoder.load_state_dict(own, strict=False)
+    if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):
+        raise ValueError("not this encoder's weights")
+    return encoder
 
 
 def _members(card: Mapping[str, Any], path: Path) -> MembersHead:

@@ -12,19 +12,24 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import InputError, ModelError, UsageError
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.models.classifier_heads import Head, MembersHead
+from napari_covseg.training.kernel_machines import Machines, grouped_folds
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 POOLED_RUNS, WHOLE_RUNS = 100, 5
 """Trainings of each classifier on pooled features, and on whole maps of 100,000 numbers."""
+_KERNELS = {"svm_poly": "poly", "svm_rbf": "rbf"}
+_MOST_IN_KERNEL = 8000
+"""Pictures whose kernel with each other is kept in memory, half a gigabyte."""
 SURE_SHARE = 0.8
 """Of the pictures judged out of bag that are not called unsure."""
 
@@ -39,7 +44,8 @@ def _svm(seed: int, **arguments: Any) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.svm import SVC
 
-    # Platt's scaling on held-out thirds: an SVM has no probabilities of its own.
+    # Platt's scaling on held-out thirds: an SVM has no probabilities of its own. `train_ensemble`
+    # puts thirds by group in place of these.
     return CalibratedClassifierCV(SVC(random_state=seed, **arguments), cv=3, ensemble=False)
 
 
@@ -128,6 +134,7 @@ def build_classifier(name: str, seed: int = 0, pca: int = 0) -> Pipeline:
 class Ensemble:
     """Classifiers trained on bootstrap samples.
 
+    ``members`` are scikit-learn's, or `Machine`s; ``head`` is what they say, together.
     ``out_of_bag`` float64 ``(n, classes)`` is what members say of training pictures whose group
     they did not see, on average; NaN where all saw it. ``threshold`` is the entropy above which a
     picture is called unsure (`unsure_threshold`).
@@ -136,10 +143,11 @@ class Ensemble:
     members: tuple[Any, ...]
     out_of_bag: NDArray[np.float64]
     threshold: float
+    head: Head
 
     def probabilities(self, features: NDArray) -> NDArray[np.float64]:
         """What each member says: ``(members, n, classes)``."""
-        return np.stack([one.predict_proba(features) for one in self.members]).astype(np.float64)
+        return self.head.probabilities(features)
 
 
 def train_ensemble(
@@ -169,26 +177,73 @@ def train_ensemble(
     of_group = group_codes(groups)
     classes = int(codes.max()) + 1
     total, counts = np.zeros((len(codes), classes)), np.zeros(len(codes))
+    fits = _fits(name, features, codes, of_group, pca)
     members = []
     for run in range(runs):
         yield Progress(run, runs, f"training {name}, {run + 1} of {runs}")
         rng = np.random.default_rng([seed, run])
         drawn = bootstrap_sample(codes, of_group, rng)
-        reduced = min(pca, len(drawn) - 1, features.shape[1]) if pca else 0
-        member = build_classifier(name, int(rng.integers(2**31)), reduced)
-        with warnings.catch_warnings():
-            # A neural network that has not come to rest, say: out-of-bag figures tell enough.
-            warnings.simplefilter("ignore")
-            member.fit(features[drawn], codes[drawn])
+        member = fits.train(drawn, int(rng.integers(2**31)))
         members.append(member)
         left = ~np.isin(of_group, of_group[drawn])
         if left.any():
-            total[left] += member.predict_proba(features[left])
+            total[left] += fits.head([member]).probabilities(features[left])[0]
             counts[left] += 1
     seen = counts > 0
     out_of_bag = np.full_like(total, np.nan)
     out_of_bag[seen] = total[seen] / counts[seen, None]
-    return Ensemble(tuple(members), out_of_bag, unsure_threshold(out_of_bag[seen]))
+    threshold = unsure_threshold(out_of_bag[seen])
+    return Ensemble(tuple(members), out_of_bag, threshold, fits.head(members))
+
+
+class _Fits(Protocol):
+    def train(self, drawn: NDArray[np.intp], seed: int) -> Any:
+        """A member on the pictures ``drawn``."""
+
+    def head(self, members: Sequence[Any]) -> Head:
+        """Members together."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pipelines:
+    """Trainings of scikit-learn's pipelines."""
+
+    name: str
+    features: NDArray[np.float32]
+    codes: NDArray[np.int32]
+    of_group: NDArray[np.intp]
+    pca: int
+
+    def train(self, drawn: NDArray[np.intp], seed: int) -> Any:
+        reduced = min(self.pca, len(drawn) - 1, self.features.shape[1]) if self.pca else 0
+        member = build_classifier(self.name, seed, reduced)
+        if self.name in _KERNELS:
+            folds = grouped_folds(self.codes[drawn], self.of_group[drawn], seed)
+            if folds:
+                member.set_params(classify__cv=folds)
+        with warnings.catch_warnings():
+            # A neural network that has not come to rest, say: out-of-bag figures tell enough.
+            warnings.simplefilter("ignore")
+            member.fit(self.features[drawn], self.codes[drawn])
+        if self.name in _KERNELS:
+            # Which pictures were in which third is no part of a classifier.
+            member.set_params(classify__cv=None)
+        return member
+
+    def head(self, members: Sequence[Any]) -> Head:
+        return MembersHead(tuple(members))
+
+
+def _fits(
+    name: str,
+    features: NDArray[np.float32],
+    codes: NDArray[np.int32],
+    of_group: NDArray[np.intp],
+    pca: int,
+) -> _Fits:
+    if name in _KERNELS and not pca and len(codes) <= _MOST_IN_KERNEL:
+        return Machines(_KERNELS[name], features, codes, of_group)
+    return _Pipelines(name, features, codes, of_group, pca)
 
 
 def unsure_threshold(held_out: NDArray[np.float64]) -> float:

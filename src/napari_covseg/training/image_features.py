@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BATCH = 16
 _READERS = 4
-_VERSION = 1
+_VERSION = 2
 """Of how features are computed: another one than that of features on disk makes them anew."""
 
 

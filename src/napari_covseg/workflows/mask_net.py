@@ -32,7 +32,7 @@ from napari_covseg.training.mask_net import (
 )
 from napari_covseg.training.mask_net_settings import PRESETS, MaskNetPreset
 from napari_covseg.training.splits import draw_folds
-from napari_covseg.workflows.classify_train import with_copies
+from napari_covseg.workflows.classify_images import with_copies
 
 LICENCE = "that of the data it was trained on"
 BEST, RESULT = "best", "result.json"
