@@ -89,8 +89,13 @@ class Database:
 
     def _entered(self, stack: ExitStack, *, write: bool) -> Session:
         for _ in range(_TRIES):
+            place = place_of(self._folder)
             with suppress(IndexMoved):
-                return stack.enter_context(index_in(self._folder).session(write=write))
+                session = stack.enter_context(_index(self._folder, place).session(write=write))
+                # Who waited for the lock may have waited for the index to be moved.
+                if not write or place_of(self._folder) == place:
+                    return session
+                stack.close()
         raise ResourceError(
             f"{self._folder.name}: the index is being moved; try again when that is done"
         )
@@ -121,21 +126,13 @@ class Database:
 
     def _version(self, told: str | None) -> int:
         name = self._folder.name
-        version = check_version(told, name, index_in(self._folder).told)
+        version = check_version(told, name, _index(self._folder, place_of(self._folder)).told)
         if any(old not in MIGRATIONS for old in range(version, SCHEMA_VERSION)):
             raise InputError(f"{name}: store version {version} is too old for this program")
         return version
 
 
-def index_in(folder: Path) -> SqliteIndex | PostgresIndex:
-    """The index of a store where it lies now.
-
-    Raises
-    ------
-    InputError
-        If the folder does not say where.
-    """
-    place = place_of(folder)
+def _index(folder: Path, place: ServerPlace | None) -> SqliteIndex | PostgresIndex:
     return SqliteIndex(folder) if place is None else PostgresIndex(folder.name, place)
 
 

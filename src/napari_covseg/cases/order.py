@@ -107,8 +107,9 @@ class Queue(StoreBase):
         states: Collection[State] = TO_ANNOTATE,
         second_reader: bool = False,
         seed: int = 0,
+        minutes: float = CLAIM_MINUTES,
     ) -> CaseRecord | None:
-        """The first case of `queue`, claimed for the author in one step; None if none waits.
+        """The first case of `queue`, claimed for ``minutes`` in one step; None if none waits.
 
         Two annotators who ask at the same time get different cases. A case served in the last half
         hour goes to the end of the queue (`queue.HOLD_BACK`), so asking again skips it.
@@ -124,7 +125,7 @@ class Queue(StoreBase):
             for case in waiting:
                 row = find_case(session, case.name)
                 with suppress(CaseTaken):
-                    claim_row(session, row, author, CLAIM_MINUTES)
+                    claim_row(session, row, author, minutes)
                     row.served = now(session)
                     session.flush()
                     return case_records(session, [row])[0]

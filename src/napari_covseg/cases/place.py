@@ -97,7 +97,9 @@ def checked_place(url: str, schema: str | None = None) -> ServerPlace:
             f"{unknown[0]!r} cannot stand in the address of an index; expected "
             f"{', '.join(sorted(_SHARED))}"
         )
-    return ServerPlace(parts._replace(scheme="postgresql").geturl(), name)
+    # Not `geturl`, which drops the slashes where no server is named.
+    query = f"?{parts.query}" if parts.query else ""
+    return ServerPlace(f"postgresql://{parts.netloc}{parts.path}{query}", name)
 
 
 def place_of(folder: Path) -> ServerPlace | None:

@@ -20,12 +20,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from napari_covseg.cases.clock import set_clock
-from napari_covseg.cases.index_errors import ConnectionLost, IndexMoved, Undecided
+from napari_covseg.cases.index_errors import IndexMoved, Undecided
 from napari_covseg.cases.place import ServerPlace
 from napari_covseg.cases.postgres_connections import driver, engine_of
 from napari_covseg.cases.postgres_errors import is_gone, may_answer_later, ours
+from napari_covseg.cases.rows import last_event, same_event
 from napari_covseg.cases.schema import MOVED, Base, check_version
-from napari_covseg.domain.errors import InputError, UsageError
+from napari_covseg.domain.errors import CovsegError, InputError, UsageError
 
 RETRY_SECONDS = 8.0
 """A server that is started anew is waited for so long."""
@@ -34,7 +35,6 @@ _TOLD = (
     "(SELECT value FROM meta WHERE key = 'store'), "
     "extract(epoch FROM clock_timestamp())::float8"
 )
-_CHANGE = "pg_current_xact_id()::text"
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class PostgresIndex:
             As `session`; also if this user may not make tables.
         """
         schema = self._place.schema
-        with self._begun(f"BEGIN; {self._lock}; SELECT NULL, NULL, 0, {_CHANGE}") as session:
+        with self._begun(f"BEGIN; {self._lock}; SELECT NULL") as session:
             connection = session.connection()
             if schema not in inspect(connection).get_schema_names():
                 session.execute(text(f"CREATE SCHEMA {schema}"))
@@ -93,7 +93,6 @@ class PostgresIndex:
                 Base.metadata.drop_all(connection)
             Base.metadata.create_all(connection)
             yield session
-            _go_on_counting(session)
 
     @contextmanager
     def session(self, *, write: bool) -> Iterator[Session]:
@@ -112,9 +111,9 @@ class PostgresIndex:
         """
         begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._path}; {_TOLD}"
         if write:
-            begin = f"BEGIN; {self._lock}; {_TOLD}, {_CHANGE}"
+            begin = f"BEGIN; {self._lock}; {_TOLD}"
         with self._begun(begin, write=write) as session:
-            version, store, clock, *_ = session.info["told"]
+            version, store, clock = session.info["told"]
             if version == MOVED:
                 raise IndexMoved
             check_version(version, self._name, self.told)
@@ -138,7 +137,7 @@ class PostgresIndex:
                 except DBAPIError as error:
                     raise ours(error, self._name, self.told) from None
                 if write:
-                    self._commit(session, told[3])
+                    self._commit(session)
         finally:
             # What the server has ended already cannot be ended once more.
             with suppress(DBAPIError):
@@ -159,32 +158,35 @@ class PostgresIndex:
             raise
         return connection, told
 
-    def _commit(self, session: Session, change: str) -> None:
+    def _commit(self, session: Session) -> None:
+        event = last_event(session)
         try:
             session.commit()
         except DBAPIError as error:
-            if not is_gone(error) or not self._was_kept(change):
+            if not is_gone(error) or not self._was_kept(event):
                 raise ours(error, self._name, self.told) from None
 
-    def _was_kept(self, change: str) -> bool:
-        """What came of a change whose end was not heard."""
-        question = select(func.pg_xact_status(text(f"'{int(change)}'::xid8")))
-        deadline = time.monotonic() + RETRY_SECONDS
-        with suppress(ConnectionLost, DBAPIError):
-            while time.monotonic() < deadline:
-                with self._retried(engine_of(self._place).connect, deadline) as connection:
-                    found = connection.scalar(question)
-                if found in ("committed", "aborted"):
-                    return bool(found == "committed")
-                time.sleep(0.2)
-        raise Undecided(
-            f"{self._name}: {self.told} went away at the end of the change and has not said what "
-            "came of it; look before you do it once more"
-        )
+    def _was_kept(self, event: tuple[Any, ...] | None) -> bool:
+        """What came of a change whose end was not heard: is the event there that it wrote last?
 
-    def _retried(self, act: Callable[[], T], deadline: float | None = None) -> T:
+        The number of a transaction would not tell, since a server that crashed may give it to
+        another one. What writes no event (a claim, scores) may be done twice.
+        """
+        if event is None:
+            return False
+        try:
+            # Waits for the lock, which the change holds as long as it is not decided.
+            with self.session(write=True) as session:
+                return same_event(session, event)
+        except (CovsegError, IndexMoved):
+            raise Undecided(
+                f"{self._name}: {self.told} went away at the end of the change and has not said "
+                "what came of it; look before you do it once more"
+            ) from None
+
+    def _retried(self, act: Callable[[], T]) -> T:
         """Try to begin until the server answers."""
-        until = time.monotonic() + RETRY_SECONDS if deadline is None else deadline
+        until = time.monotonic() + RETRY_SECONDS
         trouble, wait = driver().Error, 0.1
         while True:
             try:
@@ -198,7 +200,7 @@ class PostgresIndex:
             wait = min(2 * wait, 1.0)
 
 
-def _go_on_counting(session: Session) -> None:
+def go_on_counting(session: Session) -> None:
     """Rows that came with their numbers do not move the sequences that number the next ones."""
     for table in Base.metadata.sorted_tables:
         (first, *others) = table.primary_key.columns

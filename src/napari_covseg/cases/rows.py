@@ -23,6 +23,7 @@ from napari_covseg.cases.records import (
 from napari_covseg.cases.schema import CaseRow, ClaimRow, EventRow, ReviewRow, VersionRow
 from napari_covseg.domain.errors import InputError
 
+_LAST = "last event"
 _FEW = 20
 """For so many cases the database is asked about them, for more about all."""
 
@@ -82,17 +83,33 @@ def log(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Add an event."""
-    session.add(
-        EventRow(
-            created=now(session),
-            actor=actor,
-            kind=kind,
-            case=case,
-            version=version,
-            model=model,
-            detail=dict(detail or {}),
-        )
+    row = EventRow(
+        created=now(session),
+        actor=actor,
+        kind=kind,
+        case=case,
+        version=version,
+        model=model,
+        detail=dict(detail or {}),
     )
+    session.add(row)
+    session.info[_LAST] = row
+
+
+def last_event(session: Session) -> tuple[Any, ...] | None:
+    """What tells the event that a change wrote last from all others; None if it wrote none."""
+    row: EventRow | None = session.info.get(_LAST)
+    return None if row is None else _identity(row)
+
+
+def same_event(session: Session, event: tuple[Any, ...]) -> bool:
+    """Whether the event that `last_event` told of is there."""
+    row = session.get(EventRow, event[0])
+    return row is not None and _identity(row) == event
+
+
+def _identity(row: EventRow) -> tuple[Any, ...]:
+    return (row.id, row.created, row.actor, row.kind, row.case, row.version, row.model)
 
 
 def case_records(session: Session, rows: Iterable[CaseRow]) -> list[CaseRecord]:

@@ -6,6 +6,7 @@ so PostgreSQL shall not either.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -53,10 +54,28 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class JsonText(TypeDecorator[Any]):
+    """JSON as text, which is what SQLite keeps; PostgreSQL's own type knows no NaN."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        """To text."""
+        return json.dumps(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """From text."""
+        return json.loads(value)
+
+
+_JSON = JSON().with_variant(JsonText(), "postgresql")
+
+
 class Base(DeclarativeBase):
     """All tables."""
 
-    type_annotation_map = {datetime: UtcTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
+    type_annotation_map = {datetime: UtcTime, dict[str, Any]: _JSON, list[Any]: _JSON}  # noqa: RUF012
 
 
 class MetaRow(Base):

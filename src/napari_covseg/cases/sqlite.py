@@ -18,8 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from napari_covseg.cases.files import settle
 from napari_covseg.cases.index_errors import IndexMoved, damaged, full, locked, read_only
-from napari_covseg.cases.place import FILE, place_of
+from napari_covseg.cases.place import FILE
 from napari_covseg.cases.schema import MOVED, Base, schema_told
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
 
@@ -61,7 +62,7 @@ class SqliteIndex:
             with made.session(write=True) as session:
                 Base.metadata.create_all(session.connection())
             yield made
-            temporary.replace(folder / FILE)
+            settle(temporary, folder / FILE)
         except OSError as error:
             raise ResourceError(
                 f"{folder.name}: the store cannot be made here ({error.strerror})"
@@ -90,15 +91,11 @@ class SqliteIndex:
             engine = self._engine.execution_options(write=True)
             with Session(engine) as session, session.begin():
                 session.connection()
-                self._check_here(session)
+                # Who waited for the lock may have waited for the index to be moved. A new one has
+                # no tables yet.
+                if self._file.name == FILE and schema_told(session) == MOVED:
+                    raise IndexMoved
                 yield session
-
-    def _check_here(self, session: Session) -> None:
-        """Who waited for the lock may have waited for the index to be moved."""
-        if self._file.name != FILE:
-            return
-        if place_of(self._folder) is not None or schema_told(session) == MOVED:
-            raise IndexMoved
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_covseg.cli import dataset_consensus as consensus
 from napari_covseg.cli import dataset_effort as effort
+from napari_covseg.cli import dataset_index as index
 from napari_covseg.cli import dataset_predict as predict
 from napari_covseg.cli import dataset_review as review
 from napari_covseg.cli import dataset_runs as runs
@@ -40,6 +41,7 @@ def add_parser(subparsers: Any) -> None:
     _effort(verbs)
     _verify(verbs)
     _export(verbs)
+    _migrate_index(verbs)
 
 
 def _verb(
@@ -60,7 +62,8 @@ def _end(parser: argparse.ArgumentParser, *, author: bool) -> None:
 
 
 def _init(verbs: Any) -> None:
-    parser = _verb(verbs, "init", "Make a new, empty case store", runs.run_init)
+    parser = _verb(verbs, "init", "Make a new, empty case store", index.run_init)
+    index.add_place(parser)
     _end(parser, author=True)
 
 
@@ -122,7 +125,7 @@ def _predict(verbs: Any) -> None:
 
 
 def _next(verbs: Any) -> None:
-    text = "Take the next case into work, and keep others from taking it for two hours"
+    text = "Take the next case into work, and keep others from taking it for a while"
     parser = _verb(verbs, "next", text, runs.run_next)
     parser.add_argument(
         "--order",
@@ -137,6 +140,7 @@ def _next(verbs: Any) -> None:
     parser.add_argument(
         "--review", action="store_true", help="for a second reader: what others have corrected"
     )
+    index.add_hours(parser)
     parser.add_argument("--peek", action="store_true", help="only look, take nothing")
     _end(parser, author=True)
 
@@ -171,6 +175,12 @@ def _verify(verbs: Any) -> None:
     text = "Check that every file is there and is what was saved; exits with 3 if not"
     parser = _verb(verbs, "verify", text, runs.run_verify)
     _end(parser, author=False)
+
+
+def _migrate_index(verbs: Any) -> None:
+    parser = _verb(verbs, "migrate-index", index.TEXT, index.run_migrate)
+    index.add_target(parser)
+    _end(parser, author=True)
 
 
 def _export(verbs: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.author import author_of
+from napari_covseg.cli.dataset_index import add_hours, minutes_of
 from napari_covseg.cli.output import print_json
 from napari_covseg.domain.errors import InputError, UsageError
 
@@ -83,8 +84,10 @@ def _comment(new: NewVerb) -> argparse.ArgumentParser:
 
 
 def _claim(new: NewVerb) -> argparse.ArgumentParser:
-    text = "Take a case into work by name, and keep others from taking it for two hours"
-    return _on_case(new("claim", text, run_claim))
+    text = "Take a case into work by name, and keep others from taking it for a while"
+    parser = _on_case(new("claim", text, run_claim))
+    add_hours(parser)
+    return parser
 
 
 def _release(new: NewVerb) -> argparse.ArgumentParser:
@@ -157,7 +160,7 @@ def run_comment(args: argparse.Namespace) -> int:
 def run_claim(args: argparse.Namespace) -> int:
     """Take a case into work."""
     store, reader = _open(args), author_of(args)
-    store.claim(args.case, reader)
+    store.claim(args.case, reader, minutes=minutes_of(args))
     return _tell(args, store, None, f"in work by {reader}")
 
 

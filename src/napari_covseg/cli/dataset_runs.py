@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.cli.author import author_of
+from napari_covseg.cli.dataset_index import minutes_of
 from napari_covseg.cli.output import (
     aligned,
     complain,
@@ -28,18 +29,6 @@ def _open(args: argparse.Namespace) -> CaseStore:
     from napari_covseg.cases.store import CaseStore
 
     return CaseStore.open(Path(args.store))
-
-
-def run_init(args: argparse.Namespace) -> int:
-    """Make a store."""
-    from napari_covseg.cases.store import CaseStore
-
-    store = CaseStore.create(Path(args.store), author=author_of(args))
-    if args.json:
-        print_json({"store": str(store.folder)})
-    else:
-        print(f"{args.store}: a new case store; add scans with covseg dataset add")
-    return 0
 
 
 def run_add(args: argparse.Namespace) -> int:
@@ -152,7 +141,7 @@ def run_list(args: argparse.Namespace) -> int:
     rows = [["Case", "Patient", "State", "Versions", "In work by", "Difficulty", "Comment"]]
     rows += [
         [
-            *(one.name, one.patient, one.state, str(one.versions), one.claimed_by),
+            *(one.name, one.patient, one.state, str(one.versions), _in_work(one)),
             *(one.difficulty or "", one.comment),
         ]
         for one in cases
@@ -161,6 +150,11 @@ def run_list(args: argparse.Namespace) -> int:
     counts = {state: sum(one.state == state for one in cases) for state in State}
     print(", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no cases")
     return 0
+
+
+def _in_work(case: CaseRecord) -> str:
+    until = case.claimed_until
+    return "" if until is None else f"{case.claimed_by} until {until:%H:%M} UTC"
 
 
 def run_next(args: argparse.Namespace) -> int:
@@ -180,7 +174,7 @@ def run_next(args: argparse.Namespace) -> int:
     if args.peek:
         case = next(iter(store.queue(author, **wanted)), None)
     else:
-        case = store.next_case(author, **wanted)
+        case = store.next_case(author, **wanted, minutes=minutes_of(args))
     if case is None:
         raise InputError(f"{Path(args.store).name}: no case waits for {author}")
     image = str(store.image_path(case.name))
@@ -310,6 +304,7 @@ def _case(one: CaseRecord) -> dict[str, Any]:
         "difficulty": one.difficulty,
         "added": one.added.isoformat(),
         "claimed_by": one.claimed_by,
+        "claimed_until": one.claimed_until and one.claimed_until.isoformat(),
         "versions": one.versions,
         "accepted": one.accepted,
         "accepted_slices": ranges_from(one.accepted_slices),
