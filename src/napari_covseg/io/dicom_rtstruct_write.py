@@ -16,19 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.colours import LABEL_COLOURS
-from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
+from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
-from napari_covseg.io.atomic import atomic_file
 from napari_covseg.io.contours import outlines
 from napari_covseg.io.dicom_codes import SEGMENTS
-from napari_covseg.io.dicom_files import quiet_pydicom
+from napari_covseg.io.dicom_labels_write import (
+    LabelsOnSlices,
+    Tables,
+    Words,
+    write_tested,
+    written_notes,
+)
+from napari_covseg.io.dicom_labels_write import Planes as LabelPlanes
 from napari_covseg.io.dicom_maker import RESEARCH_USE, Maker
 from napari_covseg.io.dicom_reference import reference_images
 from napari_covseg.io.dicom_rtstruct import structure_masks
 from napari_covseg.io.dicom_rtstruct_file import CLOSED, RTSTRUCT_CLASS, load_structures
 from napari_covseg.io.dicom_rtstruct_planes import Planes
-from napari_covseg.io.dicom_seg_write import segment_tables, with_sides, written_notes
 from napari_covseg.io.dicom_source import SourceSeries
 
 if TYPE_CHECKING:
@@ -99,36 +104,20 @@ def write_rtstruct(
         If what would be written does not read back as the labels: nothing is written then.
     """
     path = Path(path)
-    if source.geometry.shape != labels.geometry.shape:
-        raise ValueError("the labels are not on the grid of the series")
-    tables = segment_tables(labels.labels)
-    if not tables:
-        raise InputError(f"{path.name}: no lung and no lesion is labelled, so there is no contour")
-    try:
-        with quiet_pydicom():
-            planes = source.to_slices(with_sides(labels.labels, sides))
-            dataset = _dataset(planes, tables, source, maker)
-            with atomic_file(path) as file:
-                dataset.save_as(file, enforce_file_format=True)
-                file.flush()
-                if not _reads(Path(file.name), planes, tables, source):
-                    raise CovsegError(
-                        f"{path.name}: the self-test failed, the RTSTRUCT would not read back as "
-                        "the labels: nothing was written; please report it"
-                    )
-    except MemoryError:
-        raise ResourceError(f"{path.name}: not enough memory to write an RTSTRUCT") from None
-    return WrittenRtstruct(
+    _, numbers = write_tested(
+        LabelsOnSlices(labels, source, sides),
         path,
-        {label: number for number, label in enumerate(tables, start=1)},
-        written_notes(labels.labels, source),
+        Words("RTSTRUCT", "contour"),
+        lambda planes, tables: _dataset(planes, tables, source, maker),
+        lambda back, planes, tables: _reads(back, planes, tables, source),
     )
+    return WrittenRtstruct(path, numbers, written_notes(labels.labels, source))
 
 
 def _reads(
     path: Path,
-    planes: NDArray[np.uint8],
-    tables: Mapping[Label, NDArray[np.bool_]],
+    planes: LabelPlanes,
+    tables: Tables,
     source: SourceSeries,
 ) -> bool:
     """Whether every structure, read back, has the pixels of its label on every slice."""
@@ -148,8 +137,8 @@ def _reads(
 
 
 def _dataset(
-    planes: NDArray[np.uint8],
-    tables: Mapping[Label, NDArray[np.bool_]],
+    planes: LabelPlanes,
+    tables: Tables,
     source: SourceSeries,
     maker: Maker,
 ) -> Dataset:
@@ -198,9 +187,7 @@ def _start(source: SourceSeries, maker: Maker) -> Dataset:
     return made
 
 
-def _add_structure_set(
-    made: Dataset, tables: Mapping[Label, Any], source: SourceSeries, maker: Maker
-) -> None:
+def _add_structure_set(made: Dataset, tables: Tables, source: SourceSeries, maker: Maker) -> None:
     now = datetime.now()
     made.StructureSetLabel = "COVSEG"
     made.StructureSetDescription = f"Lungs, GGO and consolidation. {RESEARCH_USE}"

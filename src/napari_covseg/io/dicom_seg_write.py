@@ -15,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.colours import LABEL_COLOURS
-from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
-from napari_covseg.domain.labels import LESION_LABELS, Label
+from napari_covseg.domain.errors import InputError
+from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
-from napari_covseg.io.atomic import atomic_file
 from napari_covseg.io.dicom_codes import SEGMENTS
-from napari_covseg.io.dicom_files import quiet_pydicom
+from napari_covseg.io.dicom_labels_write import (
+    LabelsOnSlices,
+    Planes,
+    Tables,
+    Words,
+    write_tested,
+    written_notes,
+)
 from napari_covseg.io.dicom_maker import Maker
 from napari_covseg.io.dicom_reference import reference_images
 from napari_covseg.io.dicom_seg import read_dicom_seg
@@ -30,10 +36,6 @@ from napari_covseg.io.dicom_source import SourceSeries
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-Planes = NDArray[np.uint8]
-
-_SIDES = {Label.LEFT_LUNG: 1, Label.RIGHT_LUNG: 2}
-_CODES = 3 * len(Label)
 _SERIES_OFFSET = 1000
 _SAME_PLACE_MM = 1e-3
 
@@ -87,70 +89,28 @@ def write_dicom_seg(
         If what would be written does not read back as the labels: nothing is written then.
     """
     path = Path(path)
-    if source.geometry.shape != labels.geometry.shape:
-        raise ValueError("the labels are not on the grid of the series")
-    tables = segment_tables(labels.labels)
-    if not tables:
-        raise InputError(f"{path.name}: no lung and no lesion is labelled, so there is no segment")
-    try:
-        with quiet_pydicom():
-            planes = source.to_slices(with_sides(labels.labels, sides))
-            dataset = _dataset(planes, tables, source, maker)
-            with atomic_file(path) as file:
-                dataset.save_as(file, enforce_file_format=True)
-                file.flush()
-                back = Path(file.name)
-                if not (
-                    _frames_match(back, planes, tables, source) and _reads(back, planes, source)
-                ):
-                    raise CovsegError(
-                        f"{path.name}: the self-test failed, the DICOM SEG would not read back as "
-                        "the labels: nothing was written; please report it"
-                    )
-    except MemoryError:
-        raise ResourceError(f"{path.name}: not enough memory to write a DICOM SEG") from None
+
+    def reads(back: Path, planes: Planes, tables: Tables) -> bool:
+        return _frames_match(back, planes, tables, source) and _reads(back, planes, source)
+
+    dataset, numbers = write_tested(
+        LabelsOnSlices(labels, source, sides),
+        path,
+        Words("DICOM SEG", "segment"),
+        lambda planes, tables: _dataset(planes, tables, source, maker),
+        reads,
+    )
     return WrittenSeg(
         path,
         str(dataset.SOPClassUID),
         str(dataset.SOPInstanceUID),
         str(dataset.SeriesInstanceUID),
-        {label: number for number, label in enumerate(tables, start=1)},
+        numbers,
         written_notes(labels.labels, source),
     )
 
 
-def with_sides(labels: NDArray[np.uint8], sides: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Label and, for lesions, the side as one number, so that both go to the slices together."""
-    coded = np.where(labels == Label.IGNORE, np.uint8(0), labels)
-    if sides is not None:
-        lesion = np.isin(labels, LESION_LABELS)
-        coded[lesion] += sides[lesion] * np.uint8(len(Label))
-    return coded
-
-
-def segment_tables(labels: NDArray[np.uint8]) -> dict[Label, NDArray[np.bool_]]:
-    """For each label present, which of the numbers of `with_sides` are in its segment."""
-    present = np.bincount(labels.ravel(), minlength=len(Label)) > 0
-    sided = present[Label.LEFT_LUNG] or present[Label.RIGHT_LUNG]
-    tables = {}
-    for label in SEGMENTS:
-        if not present[label]:
-            continue
-        table = np.zeros(_CODES, np.bool_)
-        table[label] = True
-        lesion_sides: tuple[int, ...] = (_SIDES[label],) if label in _SIDES else ()
-        if label in LESION_LABELS or (label is Label.LUNG and not sided):
-            lesion_sides = (0, 1, 2)
-        held = (label,) if label in LESION_LABELS else LESION_LABELS
-        for side in lesion_sides:
-            table[[lesion + side * len(Label) for lesion in held]] = True
-        tables[label] = table
-    return tables
-
-
-def _dataset(
-    planes: Planes, tables: Mapping[Label, NDArray[np.bool_]], source: SourceSeries, maker: Maker
-) -> Any:
+def _dataset(planes: Planes, tables: Tables, source: SourceSeries, maker: Maker) -> Any:
     from highdicom import UID
     from highdicom.seg import Segmentation
 
@@ -193,7 +153,7 @@ def _is_regular(source: SourceSeries) -> bool:
     return get_volume_positions(positions, source.frames[0].orientation)[0] is not None
 
 
-def _descriptions(tables: Mapping[Label, NDArray[np.bool_]], maker: Maker) -> list[Any]:
+def _descriptions(tables: Tables, maker: Maker) -> list[Any]:
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
@@ -221,7 +181,7 @@ def _descriptions(tables: Mapping[Label, NDArray[np.bool_]], maker: Maker) -> li
 def _frames_match(
     path: Path,
     planes: Planes,
-    tables: Mapping[Label, NDArray[np.bool_]],
+    tables: Tables,
     source: SourceSeries,
 ) -> bool:
     """Whether every frame of the file holds the pixels and the place of the slice it refers to.
@@ -259,16 +219,3 @@ def _reads(path: Path, planes: Planes, source: SourceSeries) -> bool:
     """Whether our reader gets the labels back, each at its place in the patient."""
     labels = source.grid.from_slices(planes % np.uint8(len(Label)))
     return np.array_equal(source.place(read_dicom_seg(path)).labels, labels)
-
-
-def written_notes(labels: NDArray[np.uint8], source: SourceSeries) -> tuple[str, ...]:
-    """What did not go onto the slices as it was."""
-    notes = list(source.notes)
-    if ignored := int(np.count_nonzero(labels == Label.IGNORE)):
-        notes.append(f"{ignored} voxels that were not reviewed are left out")
-    if source.grid.stacking is not None:
-        notes.append(
-            "the labels lie on a resampled grid, since the slices are tilted or uneven: each of "
-            f"the {len(source.frames)} slices took the labels of the nearest voxels"
-        )
-    return tuple(notes)
