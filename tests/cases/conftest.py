@@ -7,7 +7,10 @@ from postgres_server import Server, own_postgres, postgres  # noqa: F401
 
 from napari_covseg.cases.store import CaseStore
 
-ON_BOTH = {"test_store", "test_versions", "test_reviews", "test_queue", "test_lineage"}
+ON_BOTH = {
+    *("test_store", "test_versions", "test_reviews", "test_queue", "test_lineage"),
+    "test_two_writers",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
