@@ -157,3 +157,29 @@ def test_a_map_lies_where_the_recipe_looked(plane):
     whole = on_picture(np.ones((32, 32), np.float32), classifier, (40, 80))
     assert whole[10:30, 20:60].min() == pytest.approx(1)
     assert whole.sum() == pytest.approx(20 * 40)
+
+
+@pytest.mark.real_data
+def test_the_shipped_classifier_looks_at_lungs_more_than_elsewhere(data_dir):
+    """Heat in the annotated lungs, against what as many pixels anywhere would hold."""
+    nib = pytest.importorskip("nibabel")
+    from napari_covseg.io.images import CT_WINDOW_HU
+    from napari_covseg.models.image_classifier import read_classifier
+
+    classifier = read_classifier()
+    root = data_dir / "covid_ct" / "medseg"
+    low, high = CT_WINDOW_HU
+    inside, area = [], []
+    for case in ("medseg_1", "medseg_6"):
+        hu = np.asarray(nib.load(root / "imagesTr" / f"{case}_0000.nii.gz").dataobj, np.float32).T
+        labels = np.asarray(nib.load(root / "labelsTr" / f"{case}.nii.gz").dataobj).T
+        lung = (labels >= 1) & (labels <= 4)
+        for z in np.argsort(lung.sum(axis=(1, 2)))[-12::6]:
+            plane = classifier.recipe.apply(np.clip((hu[z] - low) / (high - low), 0, 1))
+            mask = classifier.recipe.apply(lung[z].astype(np.float32)) > 0.5
+            for code in range(2):
+                heat = grad_cam(classifier, plane, code)
+                inside.append(heat[mask].sum() / heat.sum())
+                area.append(mask.mean())
+    assert len(inside) == 8
+    assert np.mean(inside) > 1.7 * np.mean(area)
