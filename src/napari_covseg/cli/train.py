@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
     fold = read_fold(args.fold or FOLD)
     window = window_of(args)
 
+    from napari_covseg.training.parallel import several_processes
     from napari_covseg.workflows.train import train
     from napari_covseg.workflows.train_request import TrainRequest
 
@@ -155,6 +157,8 @@ def run(args: argparse.Namespace) -> int:
         labels = PseudoLabels(scans, args.pseudo_rounds, args.pseudo_group, args.pseudo_confidence)
         steps = pseudo_label(request, labels)
     result = run_stoppable(steps, "cancelled: go on with --resume")
+    if several_processes() and os.environ.get("RANK") != "0":
+        return 0  # One of those that torchrun started tells.
     if args.json:
         print_json(result.to_dict())
     else:

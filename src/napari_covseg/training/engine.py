@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from napari_covseg.domain.errors import UsageError
+from napari_covseg.domain.errors import ResourceError, UsageError
 from napari_covseg.domain.progress import Steps
 from napari_covseg.training.account import Account
 from napari_covseg.training.job import STATE, Job, check_folder, made_for
 from napari_covseg.training.learner import Learner, out_of_memory
 from napari_covseg.training.outcome import EpochReport, FitResult
+from napari_covseg.training.parallel import another_ended
 from napari_covseg.training.prefetch import Prefetcher
 from napari_covseg.training.randomness import random_state, set_random_state, source_seed
 from napari_covseg.training.rates import RateRule
@@ -40,7 +41,8 @@ def fit(job: Job) -> Steps[FitResult]:
     InputError
         If the state is damaged.
     ResourceError
-        If memory or the disk is full; the state stays as it was last saved.
+        If memory or the disk is full, or another process that trains with this one is gone; the
+        state stays as it was last saved.
     CovsegError
         If the loss is no longer a number; the state from before stays.
     """
@@ -54,6 +56,11 @@ def fit(job: Job) -> Steps[FitResult]:
         run.save_if_alone()
         raise
     except (RuntimeError, MemoryError) as error:
+        if job.parallel.size > 1 and another_ended(error):
+            raise ResourceError(
+                "another process of this training has ended or does not answer; see what it said, "
+                "and go on with --resume"
+            ) from error
         explained = out_of_memory(error, job.preset, job.device)
         if explained is None:
             raise

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from napari_covseg.domain.errors import UsageError
 
+_LOST = ("gloo", "nccl", "connection closed by peer", "connection reset", "timed out waiting")
+
 
 class Parallel(Protocol):
     """What the engine asks of the processes that train together."""
@@ -145,6 +147,17 @@ def _leave() -> None:
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def another_ended(error: BaseException) -> bool:
+    """Whether this is how torch tells that a process it trains with is gone, or not answering."""
+    kinds = tuple(
+        getattr(torch.distributed, name)
+        for name in ("DistBackendError", "DistNetworkError")
+        if hasattr(torch.distributed, name)
+    )
+    text = str(error).lower()
+    return isinstance(error, kinds) or any(word in text for word in _LOST)
 
 
 def several_processes() -> bool:
