@@ -54,14 +54,14 @@ docs: libs $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-bench-# The short forms of these are tests, in tests/hardening.
+bench-train: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.train_speed $(BENCH_ARGS)
+
+# The short forms of these are tests, in tests/hardening.
 soak: libs $(VENV)/.installed-dev
 	$(BIN)/python tools/soak/fuzz.py $(SOAK_ARGS)
 	$(BIN)/python tools/soak/kill.py
 	$(WITH_DISPLAY) $(BIN)/python tools/soak/viewer.py
-
-train: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks.train_speed $(BENCH_ARGS)
 
 train: $(VENV)/.installed-all
 	$(BIN)/covseg train $(DATA) --output build/model --name $(MODEL) --preset fast $(SPLIT) \
