@@ -14,7 +14,7 @@ from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.io import write_volume
-from napari_covseg.plugin import annotating, autosave
+from napari_covseg.plugin import annotating, autosave, claim_keeper
 from napari_covseg.plugin.case_saving import Remarks
 from napari_covseg.plugin.layers import ct_layer, label_layers
 from napari_covseg.plugin.recent_stores import recent_stores
@@ -424,11 +424,11 @@ def test_a_case_that_another_widget_served_meanwhile_stays(working, store, done)
 def test_a_draft_renews_the_claim(working, store, done, monkeypatch):
     from datetime import timedelta
 
-    from napari_covseg.cases import claims, rows, saving
+    from napari_covseg.cases import claims, rows, versions
 
     later = claims.now() + timedelta(minutes=100)
-    for module in (claims, rows, saving):
-        monkeypatch.setattr(module, "now", lambda: later)
+    for module in (claims, rows, versions):
+        monkeypatch.setattr(module, "now", lambda *_: later)
     delete_lesion(working)
     monkeypatch.setattr(dataset_module, "DRAFT_AFTER_S", 0.0)
     working._tick()
@@ -436,6 +436,42 @@ def test_a_draft_renews_the_claim(working, store, done, monkeypatch):
     monkeypatch.setattr(dataset_module, "DRAFT_AFTER_S", 1e9)
     later += timedelta(minutes=100)
     assert store.case("case_0002").claimed_by == "A"
+
+
+def test_a_claim_is_renewed_while_the_case_is_open(working, store, qtbot, monkeypatch):
+    """Also where nothing is drawn; whoever has taken the case since then is named."""
+    before = store.case("case_0002").claimed_until
+
+    def renewed():
+        working._tick()
+        qtbot.waitUntil(lambda: not working.keeper.runner.busy, timeout=20_000)
+
+    working._tick()
+    renewed()
+    assert store.case("case_0002").claimed_until == before, "it was claimed just now"
+    monkeypatch.setattr(claim_keeper, "RENEW_AFTER_S", 0.0)
+    renewed()
+    assert store.case("case_0002").claimed_until > before
+    store.release("case_0002", "A")
+    store.claim("case_0002", "B")
+    renewed()
+    note = working.view.case.note
+    assert note.text().startswith("B has taken case_0002 into work since your time was up")
+    assert store.case("case_0002").claimed_by == "B"
+    store.release("case_0002", "B")
+    renewed()
+    assert (note.text(), store.case("case_0002").claimed_by) == ("", "A")
+
+
+def test_who_saves_after_the_case_was_taken_is_told(working, store, done):
+    store.release("case_0002", "A")
+    store.claim("case_0002", "B")
+    delete_lesion(working)
+    working.view.case.draft.click()
+    done()
+    assert "B has case_0002 in work now" in working.view.state.text()
+    assert [one.author for one in store.history("case_0002")] == ["RA", "A"]
+    assert store.case("case_0002").claimed_by == "B"
 
 
 # What goes wrong

@@ -111,6 +111,9 @@ def _add_version(args: argparse.Namespace) -> int:
     print(f"{args.case}: version {version.number}, {version.edited_voxels} voxels changed")
     for one in branches:
         complain(f"{args.case}: version {one.number} of {one.author} stands beside it")
+    record = store.case(args.case)
+    if record.claimed_by not in ("", author):
+        complain(f"{args.case}: in work by {_in_work(record)}; what they save will stand beside it")
     return 0
 
 

@@ -41,7 +41,7 @@ class Kept:
 
     ``version`` is what stands in the store now (None: there was nothing to keep), ``beside`` the
     versions of others that must be settled, ``accepted`` whether it was accepted, ``problem`` why
-    not, or not wholly.
+    not, or not wholly, ``claimed_by`` who else has the case in work.
     """
 
     record: CaseRecord
@@ -49,6 +49,7 @@ class Kept:
     beside: tuple[LabelVersion, ...] = ()
     accepted: bool = False
     problem: CovsegError | None = None
+    claimed_by: str = ""
 
 
 def save_steps(
@@ -81,7 +82,8 @@ def save_steps(
     store = CaseStore.open(folder)
     saved = _save(store, case, labels.labels, held, parent, author, kind, remarks)
     _remark(store, case, author, remarks)
-    return Kept(store.case(case), saved.version, saved.branches)
+    record = store.case(case)
+    return Kept(record, saved.version, saved.branches, claimed_by=saved.claimed_by)
 
 
 def accept_steps(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_covseg.cases.author import known_author
 from napari_covseg.cases.place import holds_store
@@ -17,6 +17,7 @@ from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.adding import add_shown_steps, add_steps, shown_in, told
 from napari_covseg.plugin.annotating import Overview, create_steps, history_steps, overview_steps
+from napari_covseg.plugin.claim_keeper import ClaimKeeper
 from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.recent_stores import remember_store
 from napari_covseg.plugin.session import session_of
@@ -27,6 +28,7 @@ from napari_covseg.plugin.widgets.dataset_add_dialog import ask_what_to_add
 from napari_covseg.plugin.widgets.dataset_predicting import Predicting
 from napari_covseg.plugin.widgets.dataset_view import DatasetView
 from napari_covseg.plugin.widgets.errors import tell_error
+from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
@@ -59,15 +61,12 @@ class DatasetWidget(QWidget):
             self, napari_viewer, self.desk, self.view, self.author, self.view.state.setText
         )
         self.predicting = Predicting(self.desk, self.view, self.author, self.view.state.setText)
+        self.keeper = ClaimKeeper(self.desk, self._known, self.view.case.show_note)
         self._look, self._clock = QTimer(self), QTimer(self)
         self._look.setInterval(LOOK_AGAIN_MS)
         self._clock.setInterval(CASE_MS)
         self.setAcceptDrops(True)
-        # Without this napari pushes the widget into the upper half of its dock.
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
+        docked(self, self.view)
         self._connect()
         self._on_store()
 
@@ -122,7 +121,7 @@ class DatasetWidget(QWidget):
         """Stop everything; from now on nothing here may touch a Qt object."""
         self._retired = True
         runners = (self._reader, self._historian, self.acts.runner, self.predicting.runner)
-        for runner in runners:
+        for runner in (*runners, self.keeper.runner):
             runner.abandon()
 
     def jobs_running(self) -> bool:
@@ -359,6 +358,8 @@ class DatasetWidget(QWidget):
 
     def _tick(self) -> None:
         served, work = self.desk.served, self.desk.work
+        if not self._retired:
+            self.keeper.look()
         if self._retired or served is None or work is None:
             return
         reviewed, slices = int(work.reviewed.sum()), len(work.reviewed)

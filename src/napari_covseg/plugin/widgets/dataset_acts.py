@@ -11,7 +11,7 @@ from weakref import ref
 
 from qtpy.QtWidgets import QInputDialog, QMessageBox, QWidget
 
-from napari_covseg.cases.records import CaseTaken, Kind, LabelVersion, SavedVersion, State
+from napari_covseg.cases.records import CaseTaken, Kind, SavedVersion, State
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.plugin.annotating import Opened, next_steps, open_steps, restore_steps
 from napari_covseg.plugin.case_saving import (
@@ -282,12 +282,12 @@ class CaseActs:
             self._tell("Nothing is drawn yet; nothing to save.")
         else:
             self._tell(f"Saved: {kept.record.name}, {version_text(kept.version)}.")
-        self._tell_beside(kept.beside)
+        self._tell_beside(kept)
 
     def _on_corrected(self, served: Served, held: Held, kept: Kept) -> None:
         self._keep(held, kept)
         self._put_away(served, "saved for a second reader", kept)
-        self._tell_beside(kept.beside)
+        self._tell_beside(kept)
 
     def _on_accepted(
         self, served: Served, held: Held, whole: bool, then: Callable[[], None], kept: Kept
@@ -370,10 +370,15 @@ class CaseActs:
                 "ones in the Correct panel."
             )
 
-    def _tell_beside(self, beside: tuple[LabelVersion, ...]) -> None:
-        if beside:
-            listed = ", ".join(f"version {one.number} of {one.author}" for one in beside)
+    def _tell_beside(self, kept: Kept) -> None:
+        if kept.beside:
+            listed = ", ".join(f"version {one.number} of {one.author}" for one in kept.beside)
             self._tell(f"Beside yours stands {listed}: both are kept until one is accepted.")
+        elif kept.claimed_by:
+            self._tell(
+                f"Saved. {kept.claimed_by} has {kept.record.name} in work now: what they save "
+                "will stand beside yours."
+            )
 
     def _agreed(self, question: str) -> bool:
         both = _BUTTONS.Yes | _BUTTONS.No

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
@@ -71,12 +72,16 @@ class CasePanel(QFrame):
         self.whole.setChecked(False)
         self.comment.setText(record.comment)
         self.difficulty.choose(record.difficulty)
+        self.show_note(note)
+
+    def show_note(self, note: str) -> None:
+        """What the annotator should know of the case before he draws; empty: nothing."""
         self.note.setText(note)
         self.note.setVisible(bool(note))
 
     def show_version(self, record: CaseRecord, version: LabelVersion | None) -> None:
         """Which version is shown, and by whom."""
-        self.title.setText(f"<b>{record.name}</b> · {version_text(version)}")
+        self.title.setText(f"<b>{escape(record.name)}</b> · {escape(version_text(version))}")
         flagged = record.state is State.FLAGGED
         self.flag.setText("Take flag away" if flagged else "Flag")
 

@@ -280,7 +280,9 @@ def tooltip(line: Line) -> str:
     if record.comment:
         parts.append(f"Comment: {record.comment}")
     if record.claimed_by:
-        parts.append(f"In work by {record.claimed_by}")
+        until = record.claimed_until
+        at = f", kept until {until.astimezone():%H:%M}" if until is not None else ""
+        parts.append(f"In work by {record.claimed_by}{at}")
     if record.difficulty:
         parts.append(f"Difficulty: {record.difficulty}")
     if score is not None and score.slice is not None:
