@@ -18,28 +18,25 @@ What is finished is not run again, what was interrupted goes on. ``--report`` pr
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cc3d
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from benchmarks.classification import write_ct, write_xray
 from napari_covseg.cli.long_work import run_stoppable
+from napari_covseg.inference.detect_slice import detect_in_slice
 from napari_covseg.io.atomic import write_json
 from napari_covseg.io.nnunet import read_datasets
-from napari_covseg.metrics.detection import Found
-from napari_covseg.models.mask_rcnn import CLASSES
+from napari_covseg.models.device import choose_device
+from napari_covseg.models.lesion_bodies import LEAST_PIXELS, LesionBodies
 from napari_covseg.models.zoo import load
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.training.cases import load_cases
-from napari_covseg.training.detect_instances import LEAST_PIXELS, box_of
 from napari_covseg.training.detect_learner import measure_findings
 from napari_covseg.training.detect_settings import PRESETS, DetectPreset
 from napari_covseg.training.mask_net_settings import PRESETS as MASK_NETS
@@ -51,8 +48,6 @@ from napari_covseg.workflows.mask_net import MaskNetRequest, train_mask_net
 SETS = ("medseg", "sirm")
 SPLITS = Path(__file__).with_name("development_splits.json")
 RESULT, CACHE = "logs/result.json", "cache"
-CHANNELS = {1: 2, 2: 3}
-"""Of the segmentation network, for each class of `CLASSES`."""
 _BUDGET: dict[str, Any] = {
     "epochs": 12,
     "validate_every": 12,
@@ -69,7 +64,7 @@ DETECTORS: dict[str, DetectPreset] = {
     ),
 }
 """Settings of the trainings: few steps, for two CPU cores."""
-_S = replace(MASK_NETS["fast"], epochs=40)
+_S = replace(MASK_NETS["fast"], size=192, epochs=20, validate_every=20)
 CLASSIFIERS: dict[str, tuple[Callable[[Path, Path], None], MaskNetPreset]] = {
     "mask-net-ct": (write_ct, _S),
     "mask-net-xray": (write_xray, _S),
@@ -117,9 +112,10 @@ def run_row(place: Place, row: str, fold: int) -> None:
         images = place.output / "sets" / row
         images.mkdir(parents=True, exist_ok=True)
         write(place.data, images)
+        leave_out_shared(images / "labels.csv")
         detector = str(place.folder("lite0", fold))
-        request = MaskNetRequest(images, folder, preset, detector=detector, resume=True)
-        run_stoppable(train_mask_net(request), "cancelled: the same command goes on")
+        wanted = MaskNetRequest(images, folder, preset, detector=detector, resume=True)
+        run_stoppable(train_mask_net(wanted), "cancelled: the same command goes on")
         return
     train, validation = fold_cases(place.data, fold)
     if row == "components":
@@ -141,6 +137,18 @@ def run_row(place: Place, row: str, fold: int) -> None:
     run_stoppable(train_detector(request), "cancelled: the same command goes on")
 
 
+def leave_out_shared(labels: Path) -> None:
+    """Pictures of a group (paper, source) on the measuring side do not train."""
+    with labels.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    measuring = {row["group"] for row in rows if row["split"] == "val"}
+    kept = [row for row in rows if row["split"] != "train" or row["group"] not in measuring]
+    with labels.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(kept)
+
+
 def fold_cases(data: Path, fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The cases of medseg and sirm that train, and those that measure."""
     folds = json.loads(SPLITS.read_text())["cases"]
@@ -160,37 +168,10 @@ def components_figures(place: Place, names: tuple[str, ...], fold: int) -> dict[
     ]
     cases = run_stoppable(load_cases(chosen, model.recipe, place.output / CACHE), "cancelled")
 
-    def find(grey: NDArray[np.uint8]) -> Found:
-        return bodies_in_slice(model.network, grey)
-
+    find = partial(detect_in_slice, LesionBodies(model.network), device=choose_device("cpu"))
     measuring = measure_findings(find, cases, LEAST_PIXELS)
     masks, boxes, patients = run_stoppable(measuring, "cancelled")
     return {"masks": figures_of(masks, patients, 0), "boxes": figures_of(boxes, patients, 0)}
-
-
-def bodies_in_slice(network: torch.nn.Module, grey: NDArray[np.uint8]) -> Found:
-    """Connected bodies (8 neighbours) of GGO and consolidation, of `LEAST_PIXELS` or more."""
-    height, width = grey.shape
-    image = torch.from_numpy(grey.astype(np.float32)).div_(127.5).sub_(1)
-    image = torch.nn.functional.pad(image[None], (0, -width % 32, 0, -height % 32), value=-1.0)
-    with torch.inference_mode():
-        shares = network(image[None]).softmax(dim=1)[0, :, :height, :width].numpy()
-    best = shares.argmax(axis=0)
-    masks, labels, scores = [], [], []
-    for number in CLASSES:
-        share = shares[CHANNELS[number]]
-        bodies, count = cc3d.connected_components(
-            np.ascontiguousarray(best == CHANNELS[number]), connectivity=8, return_N=True
-        )
-        for body in range(1, count + 1):
-            mask = bodies == body
-            if np.count_nonzero(mask) >= LEAST_PIXELS:
-                masks.append(mask)
-                labels.append(number)
-                scores.append(float(share[mask].mean()))
-    boxes = np.array([box_of(mask) for mask in masks], np.float32).reshape(-1, 4)
-    stacked = np.stack(masks) if masks else np.zeros((0, height, width), bool)
-    return Found(boxes, np.array(labels, np.int64), np.array(scores), stacked)
 
 
 def report(output: Path) -> str:
@@ -219,9 +200,9 @@ def report(output: Path) -> str:
             found = content["figures"]
             for name, one in found["classes"].items():
                 head = [row, f"{one['pictures']} of {content['measured_pictures']}"]
-                shown = [f"{found[key]:.3f}" for key in ("accuracy", "f1_adjusted")]
+                both = [f"{found[key]:.3f}" for key in ("accuracy", "f1_adjusted")]
                 told = [_plain(one[key]) for key in ("sensitivity", "precision", "auc")]
-                lines.append(f"| {' | '.join([*head, *shown, name, *told])} |")
+                lines.append(f"| {' | '.join([*head, *both, name, *told])} |")
     return "\n".join(lines)
 
 

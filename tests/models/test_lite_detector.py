@@ -1,6 +1,5 @@
 """Detectors that stand on the default segmentation network."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +7,10 @@ import pytest
 import torch
 
 from napari_covseg.domain.errors import ModelError
-from napari_covseg.models import detector_files, zoo
-from napari_covseg.models.detector_files import read_detector, write_detector, write_for_shipping
+from napari_covseg.models import zoo
 from napari_covseg.models.detector_start import check_segmentation, start_from
 from napari_covseg.models.lite_pyramid import STRIDES, LiteFeatures
 from napari_covseg.models.mask_rcnn import LesionRCNN, set_heads_only, set_to_train
-from napari_covseg.preprocess.recipe import AxialRecipe
 
 SMALL = {"backbone": "lite0", "channels": 8, "representation": 16, "mask_channels": 8}
 
@@ -80,32 +77,3 @@ def test_another_segmentation_network_is_refused():
     other = SimpleNamespace(name="mine", card={"architecture": "unet2d"})
     with pytest.raises(ModelError, match="mine: a model of the network 'unet2d'; backbone lite0"):
         check_segmentation(other)
-
-
-def test_a_detector_ships_without_the_network_that_ships_already(
-    tmp_path, detector, model, monkeypatch
-):
-    arguments, recipe = {**SMALL, "segmentation": {}}, model.recipe
-    write_detector(tmp_path / "whole", "toy", detector, arguments, recipe, {"version": "1"})
-    whole = read_detector(tmp_path / "whole")
-    card = write_for_shipping(whole, zoo.DEFAULT, tmp_path, {"figures": {"ap": 0.5}})
-    size = card.with_suffix(".safetensors").stat().st_size
-    assert size < (tmp_path / "whole" / "toy.safetensors").stat().st_size / 10
-    monkeypatch.setattr(detector_files, "FOLDER", tmp_path)
-    again = read_detector(detector_files.SHIPPED)
-    assert again.card["figures"] == {"ap": 0.5}
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, again.network.state_dict()[name]), name
-    said = json.loads(card.read_text())
-    said["base"]["sha256"] = "0" * 64
-    card.write_text(json.dumps(said))
-    with pytest.raises(ModelError, match="is not the version that this detector stands on"):
-        read_detector(detector_files.SHIPPED)
-
-
-def test_a_detector_on_other_weights_does_not_ship(tmp_path):
-    network = LesionRCNN(**SMALL)
-    arguments = {**SMALL, "segmentation": {}}
-    write_detector(tmp_path, "toy", network, arguments, AxialRecipe(), {"version": "1"})
-    with pytest.raises(ModelError, match="its segmentation network is not covseg-default"):
-        write_for_shipping(read_detector(tmp_path), zoo.DEFAULT, tmp_path / "out", {})

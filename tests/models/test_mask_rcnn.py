@@ -96,6 +96,16 @@ def test_losses_are_numbers_where_all_is_unknown_and_where_all_is_clean():
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
+def test_boxes_keep_their_digits_in_half_precision():
+    torch.manual_seed(0)
+    network = LesionRCNN(**SMALL).eval()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        (found,) = network([torch.rand(1, 64, 256) * 2 - 1])
+    boxes = found["boxes"]
+    assert boxes.dtype == torch.float32
+    assert not torch.equal(boxes, boxes.bfloat16().float())
+
+
 def test_a_detector_comes_back_from_disk(tmp_path):
     torch.manual_seed(1)
     network = LesionRCNN(**SMALL).eval()

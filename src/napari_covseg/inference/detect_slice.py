@@ -12,6 +12,7 @@ from torch import nn
 
 from napari_covseg.metrics.detection import Found
 from napari_covseg.models.device import Device
+from napari_covseg.models.lesion_bodies import LesionBodies
 from napari_covseg.models.mask_rcnn import LesionRCNN
 
 MASK_FROM = 0.5
@@ -20,7 +21,9 @@ MULTIPLE = 32
 """Height and width that the network is run on are multiples of this."""
 
 
-def detect_in_slice(network: LesionRCNN, grey: NDArray[np.uint8], device: Device) -> Found:
+def detect_in_slice(
+    network: LesionRCNN | LesionBodies, grey: NDArray[np.uint8], device: Device
+) -> Found:
     """What an evaluating network finds in a slice, uint8 ``(y, x)``, on its grid."""
     height, width = grey.shape
     image = torch.from_numpy(grey.astype(np.float32)).div_(127.5).sub_(1)

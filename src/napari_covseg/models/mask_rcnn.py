@@ -119,7 +119,7 @@ class LesionRCNN(GeneralizedRCNN):  # type: ignore[misc]
         anchors = AnchorGenerator(asked.sizes, (asked.ratios,) * 5)
         kept = ({"training": asked.training[n], "testing": asked.testing[n]} for n in range(2))
         rpn = _Proposals(
-            *(anchors, RPNHead(channels, anchors.num_anchors_per_location()[0])),
+            *(anchors, _ProposalHead(channels, anchors.num_anchors_per_location()[0])),
             *(0.7, 0.3, CANDIDATES, positive_share[0]),
             *(*kept, RPN_NMS),
         )
@@ -127,7 +127,7 @@ class LesionRCNN(GeneralizedRCNN):  # type: ignore[misc]
         roi = _Regions(
             MultiScaleRoIAlign(list(_LEVELS), 7, 2),
             TwoMLPHead(channels * 7**2, representation),
-            FastRCNNPredictor(representation, classes),
+            _Predictor(representation, classes),
             *(roi_positive_iou, 0.5, regions, positive_share[1], None, SCORE, ROI_NMS, 100),
             MultiScaleRoIAlign(list(_LEVELS), 14, 2),
             MaskRCNNHeads(channels, layers, 1),
@@ -154,6 +154,22 @@ class _KeepSize(GeneralizedRCNNTransform):  # type: ignore[misc]
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
+
+
+class _ProposalHead(RPNHead):  # type: ignore[misc]
+    """In single precision: in bfloat16 the boxes made of it would be a pixel off."""
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        scores, changes = super().forward(features)
+        return [one.float() for one in scores], [one.float() for one in changes]
+
+
+class _Predictor(FastRCNNPredictor):  # type: ignore[misc]
+    """In single precision, as `_ProposalHead`."""
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        scores, changes = super().forward(features)
+        return scores.float(), changes.float()
 
 
 class _Proposals(RegionProposalNetwork):  # type: ignore[misc]
@@ -204,7 +220,7 @@ def leave_out(labels: Tensor, boxes: Tensor, ignored: Tensor) -> None:
 def covered_share(boxes: Tensor, where: Tensor) -> Tensor:
     """The share of each box ``(n, 4)``, as far as it is in the picture, that ``(h, w)`` covers."""
     height, width = where.shape
-    sums = nn.functional.pad(where.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    sums = nn.functional.pad(where.float().cumsum(0).cumsum(1), (1, 0, 1, 0))
     x0, y0 = (boxes[:, i].floor().long().clamp(0, n) for i, n in ((0, width), (1, height)))
     x1, y1 = (boxes[:, i].ceil().long().clamp(0, n) for i, n in ((2, width), (3, height)))
     inside = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]

@@ -148,7 +148,7 @@ PRESETS: Mapping[str, DetectPreset] = MappingProxyType(
             heads_only=True,
             patch=(192, 192),
             batches=50,
-            epochs=12,
+            epochs=60,
             learning_rate=1e-3,
         ),
         "scratch": DetectPreset(name="scratch"),

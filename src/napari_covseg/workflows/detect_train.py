@@ -190,7 +190,7 @@ def _start(request: DetectTrainRequest) -> Model | None:
     if not request.start and not request.preset.from_segmentation:
         return None
     if request.weights is not None:
-        raise UsageError("give --from MODEL or --weights FILE, not both")
+        raise UsageError("give --from MODEL (backbone lite0) or --weights FILE, not both")
     model = load_model(request.start or DEFAULT)
     check_segmentation(model)
     return model
