@@ -41,21 +41,27 @@ def jobs_of(inputs: Sequence[str], names: CaseNames) -> list[Job]:
     return list(iter_jobs(inputs, names.claim))
 
 
-def iter_jobs(inputs: Sequence[str], claim: Callable[[str], str]) -> Iterator[Job]:
+def iter_jobs(
+    inputs: Sequence[str], claim: Callable[[str], str], output: Path | None = None
+) -> Iterator[Job]:
     """One job an input, the first while folders further on have not been looked at.
 
     Files get their names here, so that their order decides, not their speed; the name of a DICOM
-    series is known when it is read.
+    series is known when it is read. What lies in ``output`` was written by an earlier run, and is
+    an input only if it was named itself.
     """
     from napari_covseg.io import case_name, is_dicom
     from napari_covseg.io.inputs import iter_inputs
 
     seen: set[Path] = set()
+    results = output.resolve() if output else None
     for text in inputs:
+        named = Path(text).resolve()
         try:
             for path in iter_inputs(text):
                 place = path.resolve()
-                if place in seen:
+                written = results and results in place.parents and results not in named.parents
+                if place in seen or (written and named != results):
                     continue
                 seen.add(place)
                 has_name = not (path.is_dir() or is_dicom(path))

@@ -130,10 +130,12 @@ def _plan(args: argparse.Namespace, settings: SegmentSettings) -> Plan:
     """What is to be done; fails before reading anything if every input would fail the same way."""
     from napari_covseg.models.device import choose_device
     from napari_covseg.models.zoo import available
+    from napari_covseg.workflows.segment_cluster import LOCAL
     from napari_covseg.workflows.segment_many import CaseRequest, loaded_model_key
 
     # The machines of a cluster have devices of their own, and a current folder of their own.
-    device_kind = "cpu" if args.scheduler else choose_device(settings.device).kind
+    here = args.scheduler in (None, LOCAL)
+    device_kind = choose_device(settings.device).kind if here else "cpu"
     model, output = loaded_model_key(settings.model), Path(args.output)
     if args.scheduler:
         output = output.absolute()

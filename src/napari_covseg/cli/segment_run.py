@@ -51,7 +51,7 @@ def run_here(plan: Plan) -> list[Outcome]:
     from napari_covseg.workflows.segment_many import READ_AHEAD, in_threads, shared_cores
 
     names, stop = CaseNames(), threading.Event()
-    jobs = iter_jobs(plan.inputs, names.claim)
+    jobs = iter_jobs(plan.inputs, names.claim, plan.request.output)
     first = list(islice(jobs, plan.jobs + 1))
     hands = min(len(first), plan.jobs)
     if len(first) > plan.jobs:
@@ -128,7 +128,7 @@ def run_on_cluster(plan: Plan, address: str) -> list[Outcome]:
     order: list[Job] = []
 
     def items(run: RunFolder) -> Iterator[tuple[Job, CaseRequest]]:
-        for job in iter_jobs(plan.inputs, partial(_claim_here, run)):
+        for job in iter_jobs(plan.inputs, partial(_claim_here, run), plan.request.output):
             order.append(job)
             if job.error is None:
                 request = plan.request_for(replace(job, path=job.path.absolute()))

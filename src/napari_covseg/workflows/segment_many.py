@@ -34,7 +34,8 @@ Claim = Callable[[str, str], str]
 """From a case name and the input's key to the name that its results get."""
 READ_AHEAD = {"cpu": 1, "mps": 1, "cuda": 2}
 """CTs that are read or written while others are in the network."""
-J, R = TypeVar("J"), TypeVar("R")
+J = TypeVar("J")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,14 @@ def check_table(path: Path) -> None:
     Raises
     ------
     UsageError
-        If the name ends otherwise than `SUFFIXES`, or Parquet needs what is not installed.
+        If the name ends otherwise than `SUFFIXES`, its folder does not exist, or Parquet needs what
+        is not installed.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"--table {path.name}: expected a name in .csv or .parquet")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--table {path.name}: its folder does not exist; make it first")
     if suffix == ".parquet":
         _pyarrow()
 
