@@ -57,10 +57,32 @@ def test_each_input_gets_lesions_or_a_line_of_error(detector, scan, tmp_path, ca
 
 def test_a_model_of_another_kind_or_a_wrong_score_fails_first(detector, scan, tmp_path, capsys):
     out = ["--output", str(tmp_path / "out")]
-    assert main(["detect", str(scan), "--model", "covseg-default", *out]) == 5
+    other = tmp_path / "net"
+    other.mkdir()
+    card = {"architecture": "mask_net", "sha256": "", "name": "net", "version": "1", "classes": []}
+    (other / "net.json").write_text(json.dumps(card))
+    (other / "net.safetensors").touch()
+    assert main(["detect", str(scan), "--model", str(other), *out]) == 5
     assert "expected a lesion detector" in capsys.readouterr().err
     assert main(["detect", str(scan), "--model", str(detector), "--score", "2", *out]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_detector_the_shipped_segmentation_model_looks(scan, tmp_path, capsys):
+    arguments = ["detect", str(scan), "--output", str(tmp_path), "--device", "cpu", "--json"]
+    assert main(arguments) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["provenance"]["model"]["name"] == "covseg-default"
+
+
+def test_what_a_detector_stands_on_must_fit(tmp_path, capsys):
+    arguments = ["detect-train", str(tmp_path), "--output", str(tmp_path / "eye"), "--all-patients"]
+    assert main([*arguments, "--from", "covseg-default", "--preset", "scratch"]) == 2
+    assert "only backbone=lite0 with pretrained=true" in capsys.readouterr().err
+    assert main([*arguments, "--set", "pixel_mm=2"]) == 2
+    assert "covseg-default was trained at 1.35 mm; set pixel_mm=1.35" in capsys.readouterr().err
+    assert main([*arguments, "--preset", "lite0", "--weights", "x.pth"]) == 2
+    assert "not both" in capsys.readouterr().err
 
 
 def test_a_detector_is_trained_and_says_how_good_it_is(tmp_path, capsys):
@@ -75,7 +97,7 @@ def test_a_detector_is_trained_and_says_how_good_it_is(tmp_path, capsys):
     settings = ["channels=8", "representation=16", "mask_channels=8", "patch=64,64", "batch=1"]
     settings += ["batches=1", "epochs=1", "pixel_mm=4"]
     arguments = ["detect-train", str(data), "--output", str(out), "--device", "cpu"]
-    arguments += ["--validation-patients", "p1"]
+    arguments += ["--preset", "scratch", "--validation-patients", "p1"]
     arguments += [part for setting in settings for part in ("--set", setting)]
     assert main([*arguments, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

@@ -15,19 +15,17 @@ from napari_covseg.workflows.detect import DetectResult, detect, native_box, wri
 from napari_covseg.workflows.detect_settings import DetectSettings
 
 
-def test_a_detector_must_be_named():
-    with pytest.raises(UsageError, match="none ships with the package"):
-        next(detect(None, DetectSettings()))
+def test_scores_below_what_a_detector_keeps_are_refused():
     with pytest.raises(UsageError, match=r"score 0\.01: expected 0\.05 to 1"):
         DetectSettings("x", score=0.01)
 
 
-def test_a_model_of_another_kind_is_refused_by_name():
-    steps = detect(None, DetectSettings("covseg-default", "cpu"))
-    with pytest.raises(
-        ModelError, match=r"covseg-default\.json: a model of the network 'unet_lite"
-    ):
-        run_to_end(steps)
+def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
+    card = {"architecture": "mask_net", "sha256": "", "name": "net", "version": "1", "classes": []}
+    (tmp_path / "net.json").write_text(json.dumps(card))
+    (tmp_path / "net.safetensors").touch()
+    with pytest.raises(ModelError, match=r"net\.json: a model of the network 'mask_net'"):
+        run_to_end(detect(None, DetectSettings(str(tmp_path), "cpu")))
 
 
 def test_boxes_of_the_file_are_those_of_its_own_axes(tmp_path):

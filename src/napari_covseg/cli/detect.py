@@ -1,4 +1,4 @@
-"""``covseg detect``: lesions of CTs by a trained detector."""
+"""``covseg detect``: lesions of CTs one by one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the verb."""
     parser = subparsers.add_parser(
         "detect",
-        help="find lesions with a trained detector; write boxes, scores and masks",
+        help="find lesions one by one; write boxes, scores and masks",
         description="Write DIR/<case>_detected.json (lesions with class, score, volume and boxes) "
         "and DIR/<case>_detected_labels.nii.gz (their masks) for every input.",
     )
@@ -39,13 +39,7 @@ def add_parser(subparsers: Any) -> None:
         help="DICOM folder, zip or file; .nii[.gz]; .nrrd; .mha/.mhd; a folder of such files",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="DIR",
-        help="folder of a detector (covseg detect-train); none ships with the package",
-    )
-    metavars = {"device": "auto|cpu|cuda[:N]|mps", "score": "S"}
+    metavars = {"model": "NAME|DIR", "device": "auto|cpu|cuda[:N]|mps", "score": "S"}
     for one in fields(DetectSettings):
         if one.name in metavars:
             parser.add_argument(
@@ -66,11 +60,11 @@ def run(args: argparse.Namespace) -> int:
     settings = DetectSettings(args.model, args.device, args.score)
     window_of(args)  # Complains before anything is read.
 
-    from napari_covseg.models.detector_files import read_detector
+    from napari_covseg.models.detector_files import find_detector
     from napari_covseg.models.device import choose_device
 
     choose_device(settings.device)
-    read_detector(settings.model)
+    find_detector(settings.model)
     names = CaseNames()
     results: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []

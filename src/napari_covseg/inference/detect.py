@@ -23,6 +23,7 @@ from napari_covseg.inference.frame import Frame, plan_frame
 from napari_covseg.inference.runner import is_out_of_memory
 from napari_covseg.models.detector_files import Detector
 from napari_covseg.models.device import Device, choose_device
+from napari_covseg.models.lesion_bodies import LesionBodies
 from napari_covseg.models.mask_rcnn import CLASSES, LesionRCNN
 
 Box = tuple[int, int, int, int, int, int]
@@ -195,7 +196,7 @@ def _in_slice(
     z: int,
     frame: Frame,
     detector: Detector,
-    network: LesionRCNN,
+    network: LesionRCNN | LesionBodies,
     device: Device,
     least_score: float,
 ) -> list[_Found]:
@@ -244,8 +245,8 @@ def _span(there: NDArray[np.bool_]) -> slice:
 
 
 def _after(
-    error: Exception, network: LesionRCNN, device: Device, name: str, warnings: list[str]
-) -> tuple[LesionRCNN, Device]:
+    error: Exception, network: nn.Module, device: Device, name: str, warnings: list[str]
+) -> tuple[nn.Module, Device]:
     """Go on with the CPU when a graphics card lacks memory or an operation."""
     missing = isinstance(error, NotImplementedError) and device.kind != "cpu"
     if not missing and not is_out_of_memory(error):

@@ -1,8 +1,4 @@
-"""Detectors on disk: ``NAME.safetensors`` beside ``NAME.json``, as `checkpoint` keeps models.
-
-One ships with the package (`SHIPPED`), without the weights of the segmentation network that it
-stands on: that ships too, and the card names its hash (``base``).
-"""
+"""Detectors on disk: ``NAME.safetensors`` beside ``NAME.json``, as `checkpoint` keeps models."""
 
 from __future__ import annotations
 
@@ -13,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from napari_covseg.domain.errors import ModelError, ResourceError
 from napari_covseg.models.checkpoint import (
@@ -26,16 +21,15 @@ from napari_covseg.models.checkpoint import (
     to_store,
     weights_beside,
 )
+from napari_covseg.models.lesion_bodies import LesionBodies
 from napari_covseg.models.mask_rcnn import CLASSES, LesionRCNN
-from napari_covseg.models.zoo import WEIGHTS, find_card
+from napari_covseg.models.networks import NETWORKS
+from napari_covseg.models.zoo import find_card
 from napari_covseg.models.zoo import load as load_model
 from napari_covseg.preprocess.recipe import AxialRecipe
 
 DETECTOR = "mask_rcnn"
 """``architecture`` of a detector's card."""
-SHIPPED = "covseg-detect"
-FOLDER = WEIGHTS / "detect"
-_BODY = "backbone.body.network."
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +42,16 @@ class Detector:
     name: str
     version: str
     sha256: str
-    network: LesionRCNN
+    network: LesionRCNN | LesionBodies
     recipe: AxialRecipe
     card: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedDetector(Detector):
+    """A Mask R-CNN."""
+
+    network: LesionRCNN
 
 
 def detector_classes() -> list[str]:
@@ -58,33 +59,59 @@ def detector_classes() -> list[str]:
     return ["background", *(label.name.lower() for label in CLASSES.values())]
 
 
-def read_detector(name_or_folder: str | Path) -> Detector:
-    """The detector in that folder, or of that card file, or the one that ships (`SHIPPED`).
+def read_detector(name_or_folder: str | Path) -> TrainedDetector:
+    """The trained detector in that folder, or of that card file.
 
     Raises
     ------
     ModelError
         If there is none, it is a model of another kind, or its files are missing or damaged.
     """
-    shipped = str(name_or_folder) == SHIPPED
-    path = FOLDER / f"{SHIPPED}.json" if shipped else find_card(name_or_folder)
+    path = find_card(name_or_folder)
     card, weights = read_card(path, DETECTOR, "a lesion detector (covseg detect-train)")
     if card["classes"] != detector_classes():
         raise ModelError(f"{path.name}: classes {card['classes']}, expected {detector_classes()}")
     try:
         recipe = AxialRecipe.from_dict(card["recipe"])
         network = LesionRCNN(**card["arguments"])
-        base = card.get("base")
-        stands_on = (str(base["name"]), str(base["sha256"])) if base else None
     except (*UNREADABLE, RuntimeError) as error:
         raise ModelError(
             f"{path.name}: not a readable model card; train the model again"
         ) from error
-    if stands_on is not None:
-        weights = _with_base(weights, *stands_on)
     fill(network, weights, path.name)
     network.eval().requires_grad_(False)
-    return Detector(str(card["name"]), str(card["version"]), card["sha256"], network, recipe, card)
+    return TrainedDetector(
+        str(card["name"]), str(card["version"]), card["sha256"], network, recipe, card
+    )
+
+
+def find_detector(name_or_folder: str | Path) -> Detector:
+    """A trained detector, or the connected bodies of a segmentation model (`LesionBodies`).
+
+    Raises
+    ------
+    ModelError
+        As `read_detector`; or if the segmentation model is one of volumes, or cannot tell GGO from
+        consolidation.
+    """
+    path = find_card(name_or_folder)
+    if not _segments(path):
+        return read_detector(path)
+    model = load_model(path)
+    if not isinstance(model.recipe, AxialRecipe):
+        raise ModelError(f"{path.name}: works on volumes; lesions are found in axial slices")
+    if not model.tells_lesions_apart:
+        raise ModelError(f"{path.name}: does not tell GGO from consolidation, as lesions need")
+    bodies = LesionBodies(model.network).eval()
+    return Detector(model.name, model.version, model.sha256, bodies, model.recipe, model.card)
+
+
+def _segments(path: Path) -> bool:
+    """Whether a card is that of a segmentation model; of a damaged one its reader will tell."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["architecture"] in NETWORKS
+    except (OSError, *UNREADABLE):
+        return False
 
 
 def write_detector(
@@ -109,46 +136,6 @@ def write_detector(
         "classes": detector_classes(),
     }
     return write_card(folder, name, network, DETECTOR, more)
-
-
-def write_for_shipping(
-    detector: Detector, base: str, folder: Path, about: Mapping[str, Any]
-) -> Path:
-    """Write a detector without the weights of the shipped segmentation network it stands on.
-
-    ``about`` adds fields to the card. Gives the card.
-
-    Raises
-    ------
-    ModelError
-        If its weights are not those of ``base``.
-    ResourceError
-        As `write_card`.
-    """
-    model = load_model(base)
-    own, theirs = to_store(detector.network), to_store(model.network)
-    body = {name: value for name, value in own.items() if name.startswith(_BODY)}
-    same = {_BODY + name for name in theirs} == set(body) and all(
-        torch.equal(body[_BODY + name], value) for name, value in theirs.items()
-    )
-    if not same:
-        raise ModelError(f"{detector.name}: its segmentation network is not {base}")
-    kept = {name: value for name, value in own.items() if name not in body}
-    more = {**detector.card, **about, "base": {"name": base, "sha256": model.sha256}}
-    return _write(folder, SHIPPED, save(kept), more)
-
-
-def _with_base(content: bytes, name: str, sha256: str) -> bytes:
-    """Weights completed by those of the segmentation network that they were trained on."""
-    model = load_model(name)
-    if model.sha256 != sha256:
-        raise ModelError(f"{name}: is not the version that this detector stands on (hash differs)")
-    body = {_BODY + key: value for key, value in to_store(model.network).items()}
-    try:
-        heads: dict[str, Tensor] = load(content)
-    except SafetensorError:
-        return content
-    return bytes(save(heads | body))
 
 
 def read_card(path: Path, architecture: str, wanted: str) -> tuple[dict[str, Any], bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg import __version__
-from napari_covseg.domain.errors import CovsegError, InputError, ResourceError, UsageError
+from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
 from napari_covseg.domain.geometry import Reorientation, Shape
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
@@ -17,11 +17,6 @@ from napari_covseg.workflows.segment import RESEARCH_USE, input_hash, make_folde
 
 if TYPE_CHECKING:
     from napari_covseg.inference.detect import Box, Detection, Lesion
-
-NO_MODEL = (
-    "no detector is given: none ships with the package; train one (covseg detect-train) and name "
-    "its folder"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +44,7 @@ def detect(volume: CTVolume, settings: DetectSettings) -> Steps[DetectResult]:
     Raises
     ------
     UsageError
-        If no detector is named, or the device asked for is not there.
+        If the device asked for is not there.
     InputError
         If the volume has no axial plane.
     ModelError
@@ -57,15 +52,13 @@ def detect(volume: CTVolume, settings: DetectSettings) -> Steps[DetectResult]:
     ResourceError
         If memory ran out.
     """
-    if not settings.model:
-        raise UsageError(NO_MODEL)
     yield Progress(0, 1, "loading the detector")
     from napari_covseg.inference.detect import detect_volume
-    from napari_covseg.models.detector_files import read_detector
+    from napari_covseg.models.detector_files import find_detector
     from napari_covseg.models.device import choose_device
 
     device = choose_device(settings.device)
-    detector = read_detector(settings.model)
+    detector = find_detector(settings.model)
     found = yield from detect_volume(volume, detector, device, settings.score)
     used = found.device
     provenance = {

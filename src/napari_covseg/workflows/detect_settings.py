@@ -20,7 +20,13 @@ class DetectSettings:
         If the score is not from `LEAST_SCORE` to 1.
     """
 
-    model: str = field(default="", metadata={"help": "folder with a lesion detector"})
+    model: str = field(
+        default="covseg-default",
+        metadata={
+            "help": "folder of a lesion detector (covseg detect-train), or a segmentation model by "
+            "name or folder: each connected body that it sees is a lesion"
+        },
+    )
     device: str = field(
         default="auto", metadata={"help": "auto (the best there is), cpu, cuda, cuda:N or mps"}
     )
