@@ -5,7 +5,7 @@ import torch
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.models.kernel_head import KernelHead, kernel_values
 from napari_covseg.training.classifiers import group_codes, train_ensemble
-from napari_covseg.training.kernel_machines import Machines, grouped_folds
+from napari_covseg.training.kernel_machines import Machines, _platt, grouped_folds
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,20 @@ def test_groups_stay_whole_in_thirds():
     assert len(folds) == 3
     for train, held_out in folds:
         assert not set(of_group[train]) & set(of_group[held_out])
-    assert grouped_folds(codes, (of_group >= 6).astype(np.intp), 0) == []
+    # Two patients tell nothing: then pictures are parted, each on its own.
+    assert len(grouped_folds(codes, (of_group >= 6).astype(np.intp), 0)) == 3
+    assert grouped_folds(codes[22:26], of_group[22:26], 0) == []
+
+
+def test_a_machine_is_never_turned_round():
+    """Scores that fall as the class gets likelier: hardly more than the class's share is said."""
+    scores = np.array([2.0, 1.0, -1.0, -2.0])
+    slope, offset = _platt(scores, np.array([False, False, True, False]), np.array([1, 1, 2, 1]))
+    assert slope == pytest.approx(0.1)
+    # Two of five are of the class, and the mean score is -0.2.
+    assert offset == pytest.approx(np.log(2 / 3) + 0.02)
+    slope, _ = _platt(scores, scores > 0, np.ones(4))
+    assert slope > 0.5
 
 
 def test_arrays_of_other_pictures_are_refused(toy):

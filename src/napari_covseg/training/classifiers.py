@@ -218,7 +218,7 @@ class _Pipelines:
         reduced = min(self.pca, len(drawn) - 1, self.features.shape[1]) if self.pca else 0
         member = build_classifier(self.name, seed, reduced)
         if self.name in _KERNELS:
-            folds = grouped_folds(self.codes[drawn], self.of_group[drawn], seed)
+            folds = grouped_folds(self.codes[drawn], self.of_group[drawn], seed, drawn)
             if folds:
                 member.set_params(classify__cv=folds)
         with warnings.catch_warnings():

@@ -2,8 +2,9 @@
 
 The kernel between all pictures is computed once, and what is drawn twice counts twice, so that a
 machine takes milliseconds. Features are standardised over all training pictures alike. Platt's
-scaling learns from what machines say of groups that they did not see: copies of a drawn picture,
-or slices of one patient, on both sides would make it too sure.
+scaling learns from what machines say of groups that they did not see: slices of one patient on both
+sides would make it too sure. With a handful of groups that says nothing (what differs between two
+patients outweighs what differs between classes), so there it learns from pictures.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from napari_covseg.models.kernel_head import KernelHead, kernel_values
 
 Floats = NDArray[np.float64]
 _FOLDS = 3
+_FEWEST_GROUPS = 10
+_LEAST_SLOPE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +90,20 @@ class Machines:
 
 
 def grouped_folds(
-    codes: NDArray[np.int32], of_group: NDArray[np.intp], seed: int
+    codes: NDArray[np.int32],
+    of_group: NDArray[np.intp],
+    seed: int,
+    pictures: NDArray[np.intp] | None = None,
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Three folds in which groups stay whole; none where there are too few groups."""
+    """Three folds in which groups stay whole, or pictures where there are few groups.
+
+    ``pictures`` says which one each place is, where some are there twice. No fold where there are
+    too few groups and pictures.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
+    if len(np.unique(of_group)) < _FEWEST_GROUPS:
+        of_group = np.arange(len(codes)) if pictures is None else pictures
     classes = np.unique(codes)
     groups = min(len(np.unique(of_group[codes == code])) for code in classes)
     if len(classes) < 2 or groups < _FOLDS:
@@ -107,10 +119,19 @@ def _svm() -> Any:
 
 
 def _platt(scores: Floats, is_class: NDArray[np.bool_], times: NDArray) -> tuple[float, float]:
-    """Slope and offset of the logit (Platt 1999); a score is its own logit where nobody judged."""
+    """Slope and offset of the logit (Platt 1999); a score is its own logit where nobody judged.
+
+    A machine is never turned round: where held-out scores fall as the class gets likelier, it says
+    little more than how frequent the class is.
+    """
     from sklearn.linear_model import LogisticRegression
 
     if len(np.unique(is_class)) < 2:
         return 1.0, 0.0
     fitted = LogisticRegression().fit(scores[:, None], is_class, times)
-    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    slope, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if slope >= _LEAST_SLOPE:
+        return slope, offset
+    share = float(np.average(is_class, weights=times))
+    centre = float(np.average(scores, weights=times))
+    return _LEAST_SLOPE, float(np.log(share / (1 - share))) - _LEAST_SLOPE * centre
