@@ -40,8 +40,9 @@ def effort_of(store: CaseStore) -> Steps[Effort]:
     # Cases first: a case or version that another program adds meanwhile is in what is read later.
     cases = [one for one in store.cases() if one.accepted]
     histories, acceptances = store.histories(), store.acceptances()
-    accepted = [one for one in cases if one.name in acceptances]
-    accepted.sort(key=lambda one: (acceptances[one.name].created, one.name))
+    by_name = {one.name: one for one in cases}
+    # In the order in which they were accepted, not by clocks, which are set back now and then.
+    accepted = [by_name[name] for name in acceptances if name in by_name]
     known = Histograms(store.folder)
     found: list[CaseEffort] = []
     try:

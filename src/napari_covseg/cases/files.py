@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -148,7 +149,7 @@ class LabelFiles:
         for file in sorted(self._folder.glob(f"{_NOTE}*.json")):
             try:
                 content = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 continue
             if isinstance(content, dict):
                 yield file.stem.removeprefix(_NOTE), content
@@ -171,7 +172,7 @@ def sweep(folder: Path) -> None:
         half = file.name.startswith(_COMING) or file.name.endswith(".tmp")
         with suppress(OSError):
             if half and time.time() - file.stat().st_mtime > _OLD_SECONDS:
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

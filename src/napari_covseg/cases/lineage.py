@@ -16,7 +16,9 @@ from napari_covseg.cases.rows import event_record, log
 from napari_covseg.cases.schema import EventRow, ModelRow, RunRow
 from napari_covseg.domain.errors import InputError, UsageError
 
-_PROMOTED, _ROLLED_BACK = "model promoted", "model rolled back"
+_RECORDED = "model recorded"
+MODEL_PROMOTED, _ROLLED_BACK = "model promoted", "model rolled back"
+RUN_STARTED = "training started"
 
 
 class Lineage(StoreBase):
@@ -77,13 +79,16 @@ class Lineage(StoreBase):
                 created=now(session),
             )
             session.add(row)
-            log(session, author, "model recorded", model=sha256)
+            log(session, author, _RECORDED, model=sha256)
             return _model(row)
 
     def models(self) -> list[ModelRecord]:
-        """Every model of the store, the oldest first."""
+        """Every model of the store, in the order in which they came, whatever the clock said."""
+        recorded = select(EventRow.model, EventRow.id).where(EventRow.kind == _RECORDED)
         with self._db.read() as session:
-            return [_model(r) for r in session.scalars(select(ModelRow).order_by(ModelRow.created))]
+            numbers = {row.model: row.id for row in session.execute(recorded)}
+            rows = session.scalars(select(ModelRow).order_by(ModelRow.created))
+            return [_model(row) for row in sorted(rows, key=lambda r: numbers.get(r.sha256, 0))]
 
     def model(self, sha256: str) -> ModelRecord:
         """One model, by its hash or the start of it.
@@ -125,7 +130,7 @@ class Lineage(StoreBase):
             if _live(session) == sha256:
                 raise InputError(f"{sha256[:16]}: this model is live already")
             detail = {"why": why, "forced": forced}
-            log(session, by, _PROMOTED, model=sha256, detail=detail)
+            log(session, by, MODEL_PROMOTED, model=sha256, detail=detail)
             return _promotions(session)[-1]
 
     def rollback(self, *, by: str, why: str) -> Promotion:
@@ -172,7 +177,7 @@ class Lineage(StoreBase):
             row = RunRow(started=now(session), by=by, settings=dict(settings), outcome="")
             session.add(row)
             session.flush()
-            log(session, by, "training started", detail={"run": row.id})
+            log(session, by, RUN_STARTED, detail={"run": row.id})
             return row.id
 
     def finish_run(self, number: int, *, outcome: str, model: str | None = None) -> None:
@@ -240,7 +245,9 @@ def _reason(why: str) -> str:
 
 def _promotions(session: Session) -> list[Promotion]:
     rows = session.scalars(
-        select(EventRow).where(EventRow.kind.in_((_PROMOTED, _ROLLED_BACK))).order_by(EventRow.id)
+        select(EventRow)
+        .where(EventRow.kind.in_((MODEL_PROMOTED, _ROLLED_BACK)))
+        .order_by(EventRow.id)
     )
     return [
         Promotion(

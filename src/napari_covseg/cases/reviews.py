@@ -162,7 +162,10 @@ class Reviews(StoreBase):
             return [review_record(one, case) for one in found]
 
     def acceptances(self) -> dict[str, Review]:
-        """By case, the last decision that accepted the labels which are accepted now."""
+        """By case, the last decision that accepted the labels which are accepted now.
+
+        In the order of these decisions.
+        """
         query = (
             select(ReviewRow, CaseRow.name)
             .join(CaseRow, CaseRow.id == ReviewRow.case_id)
@@ -170,8 +173,12 @@ class Reviews(StoreBase):
             .where(ReviewRow.version_id == CaseRow.accepted_id)
             .order_by(ReviewRow.id)
         )
+        found: dict[str, Review] = {}
         with self._db.read() as session:
-            return {name: review_record(row, name) for row, name in session.execute(query)}
+            for row, name in session.execute(query):
+                found.pop(name, None)
+                found[name] = review_record(row, name)
+        return found
 
     def _mark(
         self,

@@ -128,7 +128,7 @@ class CaseStore(Versions, Reviews, Claims, Queue, Lineage):
         with suppress(CovsegError):
             if store._is_stale():
                 store._refresh()
-        for inner in (VERSIONS, derived.LABELS, derived.IMAGES):
+        for inner in (VERSIONS, MODELS, derived.LABELS, derived.IMAGES):
             sweep(folder / inner)
         return store
 

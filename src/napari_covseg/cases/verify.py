@@ -9,9 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from napari_covseg.cases import derived
+from napari_covseg.cases.base import MODELS
 from napari_covseg.cases.files import ENDING, LabelFiles, sha256_of
 from napari_covseg.cases.records import Problem
-from napari_covseg.cases.schema import CaseRow, VersionRow
+from napari_covseg.cases.schema import CaseRow, ModelRow, VersionRow
 from napari_covseg.domain.errors import InputError
 
 _SHOWN = 12
@@ -24,6 +25,7 @@ def problems_of(session: Session, folder: Path, files: LabelFiles) -> list[Probl
         *_versions(session, files),
         *_images(folder, cases),
         *_accepted(folder, cases),
+        *_models(session, folder),
         *_leftovers(session, folder, files, cases),
     ]
 
@@ -67,6 +69,18 @@ def _accepted(folder: Path, cases: list[CaseRow]) -> Iterator[Problem]:
             )
 
 
+def _models(session: Session, folder: Path) -> Iterator[Problem]:
+    """Are the weights of each model those that went into the index?"""
+    for sha256 in session.scalars(select(ModelRow.sha256).order_by(ModelRow.sha256)):
+        home = folder / MODELS / sha256[:16]
+        name = f"{MODELS}/{home.name}"
+        weights = sorted(home.glob("*.safetensors"))
+        if len(weights) != 1 or not weights[0].with_suffix(".json").is_file():
+            yield Problem(name, "the model's files are missing; bring them back from a copy")
+        elif _hash(weights[0]) != sha256:
+            yield Problem(name, "the weights were changed; bring them back from a copy")
+
+
 def _leftovers(
     session: Session, folder: Path, files: LabelFiles, cases: list[CaseRow]
 ) -> Iterator[Problem]:
@@ -83,6 +97,14 @@ def _leftovers(
             "a save is under way, or was cut off and is completed when the store is next opened",
             harmless=True,
         )
+    trained = {sha256[:16] for sha256 in session.scalars(select(ModelRow.sha256))}
+    for home in sorted((folder / MODELS).glob("[0-9a-f]*")):
+        if home.name not in trained:
+            yield Problem(
+                f"{MODELS}/{home.name}",
+                "left by an interrupted training, holds no model of the store; it may be deleted",
+                harmless=True,
+            )
     names = {row.name for row in cases}
     labelled = {row.name for row in cases if row.accepted_id or row.stale}
     for inner, suffix, expected in (

@@ -22,7 +22,7 @@ from napari_covseg.inference.detect_slice import MASK_FROM, autocast
 from napari_covseg.inference.frame import Frame, plan_frame
 from napari_covseg.inference.runner import is_out_of_memory
 from napari_covseg.models.detector_files import Detector
-from napari_covseg.models.device import Device, choose_device
+from napari_covseg.models.device import Device, choose_device, stopped_working
 from napari_covseg.models.lesion_bodies import LesionBodies
 from napari_covseg.models.mask_rcnn import CLASSES, LesionRCNN
 
@@ -129,7 +129,8 @@ def detect_volume(
         try:
             kept += _in_slice(volume, z, frame, detector, network, device, least_score)
         except (RuntimeError, MemoryError, ValueError) as error:
-            network, device = _after(error, network, device, detector.name, warnings)
+            device = _after(error, device, detector.name, warnings)
+            network = copy.deepcopy(detector.network).eval().to(device.name)
             continue
         z += 1
         yield Progress(z, total, f"looking for lesions on {device.title}")
@@ -244,10 +245,11 @@ def _span(there: NDArray[np.bool_]) -> slice:
     return slice(int(places[0]), int(places[-1]) + 1)
 
 
-def _after(
-    error: Exception, network: nn.Module, device: Device, name: str, warnings: list[str]
-) -> tuple[nn.Module, Device]:
-    """Go on with the CPU when a graphics card lacks memory or an operation."""
+def _after(error: Exception, device: Device, name: str, warnings: list[str]) -> Device:
+    """Go on with the CPU when a graphics card lacks memory or an operation, or is gone."""
+    if device.kind == "cuda" and stopped_working(error):
+        warnings.append(f"{device.title} stopped working: the rest was done on the CPU.")
+        return replace(choose_device("cpu"), hint=device.hint)
     missing = isinstance(error, NotImplementedError) and device.kind != "cpu"
     if not missing and not is_out_of_memory(error):
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -261,4 +263,4 @@ def _after(
         torch.cuda.empty_cache()
     reason = "cannot run this network" if missing else "ran out of memory"
     warnings.append(f"{device.title} {reason}: the rest was done on the CPU.")
-    return network.cpu(), replace(choose_device("cpu"), hint=device.hint)
+    return replace(choose_device("cpu"), hint=device.hint)

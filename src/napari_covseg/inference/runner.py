@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_covseg.domain.errors import ModelError, ResourceError
 from napari_covseg.domain.labels import NetworkClass
-from napari_covseg.models.device import Device, choose_device
+from napari_covseg.models.device import Device, choose_device, stopped_working
 from napari_covseg.models.fold import fold_batch_norm
 
 if TYPE_CHECKING:
@@ -111,10 +111,14 @@ class Runner:
         Raises
         ------
         ModelError
-            If it was not for lack of memory, nor of an operation on a graphics card.
+            If it was not for lack of memory, nor of an operation on a graphics card, nor because
+            the card stopped working.
         ResourceError
             If memory ran out on the CPU for a single input.
         """
+        if self.device.kind == "cuda" and stopped_working(error):
+            warnings.append(f"{self.device.title} stopped working: the rest was done on the CPU.")
+            return self.on(replace(choose_device("cpu"), hint=self.device.hint))
         # Some operations on volumes are missing in PyTorch for Apple graphics.
         missing = isinstance(error, NotImplementedError) and self.device.kind != "cpu"
         if not missing and not is_out_of_memory(error):

@@ -27,7 +27,7 @@ from napari_covseg.inference.runner import (
     start,
 )
 from napari_covseg.inference.uncertainty import entropy_of_volume, likelihood_of_volume
-from napari_covseg.models.device import Device
+from napari_covseg.models.device import Device, stopped_working
 from napari_covseg.preprocess.volume_recipe import Prepared, VolumeRecipe
 
 if TYPE_CHECKING:
@@ -206,10 +206,18 @@ def slide(
             sums.add(probabilities, boxes)
         except FAILURES as error:
             runner = runner.after(error, warnings)
+            if stopped_working(error):
+                # What was on the card went with it.
+                return (yield from slide(array, runner, warnings))
             continue
         done += len(boxes)
         yield Progress(done, total, f"segmenting on {runner.device.title}")
-    return sums.mean()[(slice(None), *inside)], runner
+    try:
+        mean = sums.mean()
+    except FAILURES as error:
+        # A card that fails says so when it is next asked.
+        return (yield from slide(array, runner.after(error, warnings), warnings))
+    return mean[(slice(None), *inside)], runner
 
 
 class _Sums:

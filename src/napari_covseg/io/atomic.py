@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,10 @@ from typing import Any, BinaryIO
 from napari_covseg.domain.errors import InputError, ResourceError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NAME_BYTES = 100
+_OLD_SECONDS = 24 * 3600.0
+_LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_SWEPT: set[Path] = set()
 
 
 @contextmanager
@@ -27,7 +33,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     InputError
         If the folder does not exist.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as file:
             yield file
@@ -40,6 +46,29 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise _ours(error, path) from None
         raise
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new hidden name beside ``path`` to write to.
+
+    A name has 255 bytes at most on most systems, so the start of a long one must do. What killed
+    programs left in the folder a day ago or earlier goes, once for each folder and process.
+    """
+    start = path.name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
+    if path.parent not in _SWEPT:
+        _SWEPT.add(path.parent)
+        with suppress(OSError):
+            _sweep(path.parent)
+    return path.with_name(f".{start}.{secrets.token_hex(4)}.tmp")
+
+
+def _sweep(folder: Path) -> None:
+    with os.scandir(folder) as entries:
+        left = [Path(entry.path) for entry in entries if _LEFT.fullmatch(entry.name)]
+    for file in left:
+        with suppress(OSError):
+            if file.is_file() and time.time() - file.stat().st_mtime > _OLD_SECONDS:
+                file.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch import nn
 from napari_covseg.domain.errors import ModelError, ResourceError
 from napari_covseg.domain.labels import NetworkClass
 from napari_covseg.models.networks import build, entry
+from napari_covseg.models.zoo import weights_before, whole_weights
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.preprocess.volume_recipe import VolumeRecipe
 
@@ -70,7 +72,7 @@ def read_checkpoint(card_path: Path) -> Model:
     name = card_path.name
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
-        content = weights_beside(card_path, card["weights"]).read_bytes()
+        content = whole_weights(card_path, card).read_bytes()
         kind, recipe = _recipe_from_dict(card["recipe"])
         architecture, arguments = card["architecture"], dict(card["arguments"])
         classes, expected = card["classes"], card["sha256"]
@@ -95,19 +97,6 @@ def read_checkpoint(card_path: Path) -> Model:
         raise ModelError(f"{name}: the weights do not fit network '{architecture}'") from error
     network.eval().requires_grad_(False)
     return Model(title, version, found, network, recipe, card)
-
-
-def weights_beside(card_path: Path, named: object) -> Path:
-    """The weights' file that a card names: beside it and nowhere else.
-
-    Raises
-    ------
-    ValueError
-        If the card names a file in another folder.
-    """
-    if not isinstance(named, str) or Path(named).name != named or "\\" in named:
-        raise ValueError("weights lie beside their card")
-    return card_path.parent / named
 
 
 def _check_holds(content: bytes, architecture: str, arguments: Mapping[str, Any]) -> None:
@@ -159,9 +148,7 @@ def write_checkpoint(
     text = json.dumps(card, indent=2) + "\n"
     path = folder / f"{name}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / f"{name}.safetensors", content)
-        replace_file(path, text.encode())
+        replace_model(path, text, content)
     except OSError as error:
         raise ResourceError(
             f"{name}: the model cannot be written ({error.strerror}); make room, or choose "
@@ -227,16 +214,56 @@ def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> Non
         raise ValueError(f"missing {missing}, unexpected {unexpected}")
 
 
+def replace_model(card_path: Path, card: str, weights: bytes) -> None:
+    """Write weights and card; killed at any moment, one of the models, old or new, can be read.
+
+    The older weights are kept under another name until the new card is there (`whole_weights`).
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    target = card_path.with_suffix(".safetensors")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kept = weights_before(target)
+    # Where an earlier write was cut off, what is kept is what the card was written for.
+    if target.is_file() and card_path.is_file() and _whole(card_path) != kept:
+        with suppress(FileNotFoundError):
+            kept.unlink()
+        try:
+            os.link(target, kept)
+        except OSError:  # file systems without links
+            replace_file(kept, target.read_bytes())
+    try:
+        replace_file(target, weights)
+    except OSError:
+        # The older weights are in their place still; where they are not, what is kept is needed.
+        if kept.is_file() and _whole(card_path) != kept:
+            kept.unlink()
+        raise
+    replace_file(card_path, card.encode())
+    with suppress(OSError):
+        kept.unlink()
+
+
+def _whole(card_path: Path) -> Path | None:
+    try:
+        return whole_weights(card_path, json.loads(card_path.read_text(encoding="utf-8")))
+    except UNREADABLE:
+        return None
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file in one step; raises `OSError` if it cannot be, with the older one in place."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise

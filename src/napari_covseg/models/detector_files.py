@@ -17,14 +17,13 @@ from napari_covseg.domain.errors import ModelError, ResourceError
 from napari_covseg.models.checkpoint import (
     UNREADABLE,
     load_weights,
-    replace_file,
+    replace_model,
     to_store,
-    weights_beside,
 )
 from napari_covseg.models.lesion_bodies import LesionBodies
 from napari_covseg.models.mask_rcnn import CLASSES, LesionRCNN
 from napari_covseg.models.networks import NETWORKS
-from napari_covseg.models.zoo import find_card
+from napari_covseg.models.zoo import find_card, whole_weights
 from napari_covseg.models.zoo import load as load_model
 from napari_covseg.preprocess.recipe import AxialRecipe
 
@@ -150,8 +149,7 @@ def read_card(path: Path, architecture: str, wanted: str) -> tuple[dict[str, Any
         card = json.loads(path.read_text(encoding="utf-8"))
         kind, expected = card["architecture"], card["sha256"]
         _ = card["name"], card["version"], card["classes"]
-        weights = weights_beside(path, card["weights"])
-        content = weights.read_bytes() if kind == architecture else b""
+        content = whole_weights(path, card).read_bytes() if kind == architecture else b""
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ModelError(f"{missing}: not found; a model is a card (.json) and weights") from error
@@ -206,9 +204,7 @@ def _write(folder: Path, name: str, content: bytes, about: Mapping[str, Any]) ->
     }
     path = folder / f"{name}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / f"{name}.safetensors", content)
-        replace_file(path, (json.dumps(card, indent=2) + "\n").encode())
+        replace_model(path, json.dumps(card, indent=2) + "\n", content)
     except OSError as error:
         raise ResourceError(
             f"{name}: the model cannot be written ({error.strerror}); make room, or choose "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from napari_covseg.domain.errors import UsageError
 
+_STOPPED = ("cuda error", "cudnn_status", "cublas_status", "no cuda-capable device", "cuda driver")
 CUDA_WHEELS = "https://pytorch.org/get-started/locally"
 
 
@@ -68,6 +69,17 @@ def gpu_hint() -> str:
         "No graphics card was found. With an NVIDIA card, its driver and a CUDA build of PyTorch "
         f"({CUDA_WHEELS}) this takes seconds."
     )
+
+
+def stopped_working(error: BaseException) -> bool:
+    """Whether a graphics card, not the network, failed: it fell off the bus, its driver crashed.
+
+    After that nothing that lies on the card can be read any more, in this process.
+    """
+    text = str(error).lower()
+    if not isinstance(error, RuntimeError) or "out of memory" in text:
+        return False
+    return any(sign in text for sign in _STOPPED)
 
 
 def _whole(text: str) -> bool:

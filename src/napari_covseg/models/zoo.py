@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_covseg.domain.errors import ModelError
 
@@ -33,6 +35,37 @@ def shipped_sha256(name: str = DEFAULT) -> str | None:
         return str(card["sha256"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def weights_before(weights: Path) -> Path:
+    """Where the older weights are kept while a model is written over another."""
+    return weights.with_name(f".{weights.name}.before")
+
+
+def whole_weights(card_path: Path, card: Mapping[str, Any]) -> Path:
+    """The weights that a card was written for: the file it names, beside it and nowhere else.
+
+    Where the writing of a newer model was cut off before its card, they are the kept ones.
+
+    Raises
+    ------
+    ValueError, KeyError, OSError
+        If the card names a file in another folder, or none, or it cannot be read.
+    """
+    named = card["weights"]
+    if not isinstance(named, str) or Path(named).name != named or "\\" in named:
+        raise ValueError("weights lie beside their card")
+    weights = card_path.parent / named
+    kept = weights_before(weights)
+    if not kept.is_file():
+        return weights
+    hashes = [_sha256(file) if file.is_file() else "" for file in (weights, kept)]
+    return kept if card["sha256"] == hashes[1] != hashes[0] else weights
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def holds_pretraining(folder: str | Path) -> bool:

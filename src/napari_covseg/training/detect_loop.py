@@ -21,6 +21,7 @@ from napari_covseg.domain.progress import Steps
 from napari_covseg.io.atomic import atomic_file
 from napari_covseg.models.device import Device
 from napari_covseg.training.job import LOGS, STATE
+from napari_covseg.training.learner import card_gone
 from napari_covseg.training.logs import TrainingLog
 from napari_covseg.training.outcome import TrainingProgress
 from napari_covseg.training.randomness import random_state, set_random_state
@@ -173,6 +174,11 @@ def run_loop(plan: Plan, learning: Learning, state: Mapping[str, Any] | None) ->
         raise ResourceError(
             f"the memory of {plan.device.title} is too small; lower --set batch or patch"
         ) from error
+    except RuntimeError as error:
+        gone = card_gone(error, plan.device)
+        if gone is None:
+            raise
+        raise gone from error
     finally:
         loop.close()
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_covseg.domain.errors import ResourceError
-from napari_covseg.models.device import Device
+from napari_covseg.models.device import Device, stopped_working
 from napari_covseg.training.dataset import UNLABELLED, allowed_table
 from napari_covseg.training.distillation import distillation_loss
 from napari_covseg.training.parallel import Parallel
@@ -191,8 +191,10 @@ def autocast(device: Device) -> AbstractContextManager[Any]:
 
 
 def out_of_memory(error: BaseException, preset: Preset, device: Device) -> ResourceError | None:
-    """What to do, if ``error`` says that memory ran out; otherwise None."""
+    """What to do, if ``error`` says that memory ran out or the card is gone; otherwise None."""
     text = str(error).lower()
+    if (gone := card_gone(error, device)) is not None:
+        return gone
     if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not (
         isinstance(error, RuntimeError)
         and ("out of memory" in text or "not enough memory" in text or "can't allocate" in text)
@@ -206,6 +208,16 @@ def out_of_memory(error: BaseException, preset: Preset, device: Device) -> Resou
     return ResourceError(
         f"the memory of {device.title} is too small for a batch of {preset.batch} patches of "
         f"{patch} through {preset.network}; lower it: {advice}"
+    )
+
+
+def card_gone(error: BaseException, device: Device) -> ResourceError | None:
+    """What to do, if ``error`` says that the graphics card failed; otherwise None."""
+    if device.kind != "cuda" or not stopped_working(error):
+        return None
+    return ResourceError(
+        f"{device.title} stopped working ({str(error).splitlines()[0][:100]}); what was last saved "
+        "is whole: restart the machine if the card does not come back, and go on with --resume"
     )
 
 
