@@ -119,9 +119,10 @@ class DetectWidget(QWidget):
     def start(self) -> None:
         """Look for lesions in the chosen CT."""
         layer = self.ct.value
-        if layer is None or self._runner.busy or not self.model:
+        if layer is None or self._runner.busy:
             return
-        settings = DetectSettings(self.model, "auto", round(self.view.score.value(), 2))
+        model = self.model or DetectSettings().model
+        settings = DetectSettings(model, "auto", round(self.view.score.value(), 2))
         try:
             volume = volume_of(layer)
         except CovsegError as error:

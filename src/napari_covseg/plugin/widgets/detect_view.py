@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 NOTICE = "Research use only. Not a medical device."
 NO_DETECTOR = (
-    "No detector ships with this package. Train one with <code>covseg detect-train</code>, then "
-    "choose its folder here."
+    "Each body that the shipped segmentation model sees is a lesion. Or train a detector with "
+    "<code>covseg detect-train</code> and choose its folder here."
 )
 MOST_ROWS = 12
 
@@ -95,9 +95,9 @@ class DetectView(QWidget):
         self.show_result(None)
 
     def show_choice(self, has_ct: bool, detector: str, run_text: str) -> None:
-        """A CT and a detector are chosen, or not (then what to do is said instead)."""
+        """A CT and a detector are chosen, or not (then what is done is said instead)."""
         self.run.setText(run_text)
-        self.run.setEnabled(has_ct and bool(detector))
+        self.run.setEnabled(has_ct)
         self.empty.setVisible(not has_ct)
         self.ct_row.setVisible(has_ct)
         self.detector.setText(f"Detector <b>{detector}</b>" if detector else NO_DETECTOR)
