@@ -8,7 +8,8 @@ from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.reports.findings_content import Reading
 from napari_covseg.workflows.origin import Origin
-from napari_covseg.workflows.report import CaseFiles, report_content
+from napari_covseg.workflows.report import report_content
+from napari_covseg.workflows.report_origin import CaseFiles
 
 
 def sick_blocks():

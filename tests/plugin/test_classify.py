@@ -18,9 +18,12 @@ from napari_covseg.domain.progress import Progress
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.plugin import classify_texts as texts
 from napari_covseg.plugin.classifying import HEAT_MARK, grey_of
-from napari_covseg.plugin.classifying_folder import FileRow, by_doubt, write_rows
+from napari_covseg.plugin.classifying_folder import FileRow, Order, write_rows
 from napari_covseg.plugin.layers import ct_layer
+from napari_covseg.plugin.session import session_of
+from napari_covseg.plugin.widgets import classify as classify_widget
 from napari_covseg.plugin.widgets import errors as errors_shown
+from napari_covseg.plugin.widgets import model_panel
 from napari_covseg.plugin.widgets.classify import SHIPPED, ClassifyWidget
 
 
@@ -57,11 +60,14 @@ class Eye:
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Answers at once; a bright picture is one of doubt. ``gate`` is waited for if it is held."""
+    """Answers at once; a bright picture is one of doubt.
+
+    After ``held_from`` answers ``gate`` is waited for, if it is cleared.
+    """
     from napari_covseg.workflows import classify as workflow
 
     class Asked(list):
-        gate, similar = threading.Event(), True
+        gate, held_from, similar = threading.Event(), 0, True
 
     found = Asked()
     found.gate.set()
@@ -69,7 +75,8 @@ def asked(monkeypatch):
     def classify(source, settings, classifier):
         found.append(settings)
         yield Progress(0, 2, "classifying slice 1")
-        found.gate.wait(20)
+        if len(found) > found.held_from:
+            found.gate.wait(20)
         yield Progress(1, 2, "classifying slice 2")
         doubtful = not isinstance(source, CTVolume) and bool(source.grey.mean() > 0.5)
         return answer(source, doubtful, found.similar)
@@ -144,6 +151,9 @@ def test_a_ct_gets_class_bars_words_and_its_heat_map_in_place(widget, ct, viewer
     assert viewer.layers.selection.active is ct
     run(widget, qtbot)
     assert len(heats(viewer)) == 1, "a second answer takes the first one's place"
+    said = session_of(viewer).classified_of(ct)
+    assert said is not None
+    assert said.result.label == "well", "the Report panel can tell it"
     viewer.layers.remove(ct)
     assert not heats(viewer)
     assert widget.view.result.isHidden()
@@ -188,13 +198,14 @@ def test_a_folder_is_a_table_by_doubt_and_a_safe_csv(
     table = widget.view.rows.table
     rows = [[table.cell(str(row), column) for column in range(4)] for row in range(3)]
     assert rows == [
-        ["=bright.png", "ill", "55", "yes"],
+        ["=bright.png", "ill", "55", "unsure"],
         ["dark.png", "well", "90", ""],
         ["note.png", "not read", "–", "–"],
     ]
     assert "3 files" in widget.view.rows.words.text()
     assert "1 could not be read" in widget.view.rows.words.text()
     assert not heats(viewer)
+    assert not any(settings.explain for settings in asked), "heat maps that nobody sees"
     widget.save_to(tmp_path / "said.csv")
     with (tmp_path / "said.csv").open(newline="") as file:
         said = list(csv.DictReader(file))
@@ -207,18 +218,81 @@ def test_a_folder_is_a_table_by_doubt_and_a_safe_csv(
     assert not widget.view.rows.isHidden(), "the table stays beside a file that it led to"
 
 
-def test_cancel_keeps_what_was_classified(widget, qtbot, asked, folder, viewer):
+def test_one_row_after_the_other_is_opened_in_the_same_place(widget, viewer, qtbot, asked, folder):
+    widget.take_folder(folder)
+    run(widget, qtbot)
+    for row, name in (("0", "=bright"), ("1", "dark"), ("0", "=bright")):
+        widget.open_row(row)
+        qtbot.waitUntil(lambda: not widget.jobs_running() and bool(heats(viewer)))
+        assert [layer.name for layer in viewer.layers if layer not in heats(viewer)] == [name]
+        assert len(heats(viewer)) == 1
+    widget.open_row("2")
+    assert not widget.jobs_running(), "what could not be read cannot be opened"
+
+
+def test_columns_sort_and_what_was_not_read_stays_last(widget, qtbot, asked, folder, tmp_path):
+    widget.take_folder(folder)
+    run(widget, qtbot)
+    table = widget.view.rows.table
+
+    def names():
+        return [table.cell(str(row), 0) for row in range(3)]
+
+    header = table.horizontalHeader()
+    header.sectionClicked.emit(2)
+    assert names() == ["dark.png", "=bright.png", "note.png"]
+    assert "doubtful first" not in widget.view.rows.words.text()
+    header.sectionClicked.emit(2)
+    assert names() == ["=bright.png", "dark.png", "note.png"]
+    header.sectionClicked.emit(1)
+    assert names() == ["=bright.png", "dark.png", "note.png"], "ill comes before well"
+    header.sectionClicked.emit(1)
+    assert names() == ["dark.png", "=bright.png", "note.png"]
+    widget.save_to(tmp_path / "said.csv")
+    with (tmp_path / "said.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["file"] == "dark.png"
+
+
+def test_cancel_keeps_what_was_classified(widget, qtbot, asked, folder, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(model_panel, "show_info", said.append)
+    monkeypatch.setattr(classify_widget, "_LIST_EVERY_S", 0)
     asked.gate.clear()
+    asked.held_from = 1
     widget.take_folder(folder)
     widget.start()
-    qtbot.waitUntil(lambda: len(asked) == 1)
+    qtbot.waitUntil(lambda: len(asked) == 2)
+    rows = widget.view.rows
+    qtbot.waitUntil(lambda: not rows.isHidden())
+    assert "1 file so far" in rows.words.text(), "rows are listed while others come"
+    assert not rows.save.isEnabled()
     assert widget.view.run.isHidden()
     widget.cancel()
     asked.gate.set()
     settle(widget, qtbot)
-    assert len(asked) == 1
+    assert len(asked) == 2, "the third file was not begun"
     assert not widget.view.run.isHidden()
-    assert widget.view.rows.isHidden(), "nothing was finished"
+    assert said == ["Cancelled: what was classified is listed."]
+    assert rows.table.rowCount() == 1
+    first = rows.table.cell("0", 0)
+    assert rows.words.text().startswith("1 file, ")
+    widget.save_to(tmp_path / "said.csv")
+    with (tmp_path / "said.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["file"].lstrip("'") == first
+    assert row["label"] in ("ill", "well")
+
+
+def test_cancel_before_the_first_answer_lists_nothing(widget, qtbot, asked, folder):
+    asked.gate.clear()
+    widget.take_folder(folder)
+    widget.start()
+    qtbot.waitUntil(lambda: len(asked) == 1)
+    widget.cancel()
+    asked.gate.set()
+    settle(widget, qtbot)
+    assert len(asked) == 1
+    assert widget.view.rows.isHidden()
 
 
 def test_wrong_input_is_one_line_and_the_button_is_back(widget, qtbot, asked, folder, told, viewer):
@@ -282,7 +356,7 @@ def test_unsure_without_much_entropy_comes_before_more_entropy_that_is_not(tmp_p
 
     rows = [row("sure", 0.1, False), row("some", 0.5, False), row("far", 0.2, True)]
     rows.insert(0, FileRow("broken", tmp_path, error="no"))
-    assert [one.name for one in by_doubt(rows)] == ["far", "some", "sure", "broken"]
+    assert [one.name for one in Order().of(rows)] == ["far", "some", "sure", "broken"]
     with pytest.raises(InputError):
         write_rows(rows, tmp_path / "absent" / "x.csv")
 

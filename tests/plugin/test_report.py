@@ -317,3 +317,60 @@ def test_errors_are_told_and_it_goes_on(widget, with_labels, qtbot, errors, tmp_
     widget.copy()
     done(qtbot, widget)
     assert any("holds label 99" in text for text in errors("error"))
+
+
+@pytest.fixture
+def classified(with_labels, viewer):
+    """What a classifier says of the CT: 0.55 for ill, which is unsure."""
+    from napari_covseg.plugin.classifying import Classified
+    from napari_covseg.workflows.classify import Classification, SliceAnswer
+
+    ct, _, _ = with_labels
+    grey = np.zeros(ct.data.shape[1:], np.float32)
+    told = (("ill", "well"), (0.55, 0.45), (0.05, 0.05), 0.688, 0.64, True, (), 14, grey, grey)
+    slices = (SliceAnswer(14, (0.55, 0.45), 0.688),)
+    about = {"model": {"name": "eye", "version": "1", "sha256": "ab"}}
+    return Classified(Classification(*told, slices, (), about), {})
+
+
+def test_what_a_classifier_said_is_told_where_it_is_ticked(
+    viewer, widget, with_labels, classified, qtbot, phantom
+):
+    ct, _, _ = with_labels
+    box = widget.view.classifier
+    assert box.isHidden()
+    session_of(viewer).take_classified(ct, classified)
+    assert not box.isHidden()
+    assert not box.isChecked()
+    widget.copy()
+    done(qtbot, widget)
+    assert "CLASSIFIER" not in clipboard()
+    box.setChecked(True)
+    widget.copy()
+    done(qtbot, widget)
+    assert "CLASSIFIER (RESEARCH, NOT A DIAGNOSIS):\neye 1: ill 55 %, well 45 %." in clipboard()
+    assert "Unsure: ask a second reader." in clipboard()
+    add_ct(viewer, phantom.volume, "other")
+    assert box.isHidden()
+    assert not box.isChecked(), "one patient's answer stays out of another's report"
+
+
+def test_another_answer_of_the_classifier_withdraws_the_sign_off(
+    viewer, widget, with_labels, classified, qtbot
+):
+    ct, _, _ = with_labels
+    session_of(viewer).take_classified(ct, classified)
+    for change in (
+        lambda: widget.view.classifier.setChecked(True),
+        lambda: session_of(viewer).take_classified(ct, replace(classified)),
+        lambda: widget.view.classifier.setChecked(False),
+    ):
+        widget.sign("A. Roe")
+        done(qtbot, widget)
+        assert widget.readings.of(ct).signed
+        change()
+        assert not widget.readings.of(ct).signed
+    widget.sign("A. Roe")
+    done(qtbot, widget)
+    session_of(viewer).take_classified(ct, classified)
+    assert widget.readings.of(ct).signed, "what is not told is not signed"

@@ -21,8 +21,9 @@ from napari_covseg.workflows import segment as segmenting
 from napari_covseg.workflows.lobe_choice import LobeChoice
 from napari_covseg.workflows.origin import voxels_hash
 from napari_covseg.workflows.quantify import CSV_COLUMNS
-from napari_covseg.workflows.report import labels_hash, report_file
+from napari_covseg.workflows.report import report_file
 from napari_covseg.workflows.report_cases import case_row, columns, write_cases
+from napari_covseg.workflows.report_origin import labels_hash
 from napari_covseg.workflows.report_request import ReportRequest
 from napari_covseg.workflows.segment import SegmentResult, input_hash, write_result
 

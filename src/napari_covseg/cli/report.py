@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +21,14 @@ from napari_covseg.cli.output import (
 )
 from napari_covseg.cli.reading import LABEL_MAP, add_window, label_map_of, window_of
 from napari_covseg.cli.report_agreement import tell_agreement
+from napari_covseg.cli.report_reader import OF_ONE_CASE, add_reader, reading_from
 from napari_covseg.cli.segment import add_settings, settings_from
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.progress import Progress, run_to_end
 from napari_covseg.workflows.report_request import FORMATS, ReportRequest
 
 if TYPE_CHECKING:
-    from napari_covseg.reports.findings_content import ReaderScore, Reading
     from napari_covseg.workflows.report import Reported
-
-_OF_ONE_CASE = ("findings", "impression", "co_rads", "score", "reader")
-_SCORES = "lss, lhos, ct25, tss, ctss"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -62,12 +58,18 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME,...",
         help=f"some of {','.join(FORMATS)} (default all)",
     )
-    _add_reader(parser)
+    add_reader(parser)
     parser.add_argument(
         "--with-identifiers",
         action="store_true",
         help="put the patient's name, ID, birth date and the study date into the report (DICOM); "
         "--json prints them too",
+    )
+    parser.add_argument(
+        "--classification",
+        metavar="FILE.json|DIR",
+        help="what covseg classify said of the CT (<case>.json, or the folder with one of each "
+        "case): a section of its own, with the heat map beside it; research, not a diagnosis",
     )
     add_lobes(parser, "the")
     parser.add_argument(
@@ -80,29 +82,6 @@ def add_parser(subparsers: Any) -> None:
     add_settings(parser)
     parser.add_argument("--json", action="store_true", help="print the results as JSON only")
     parser.set_defaults(func=run)
-
-
-def _add_reader(parser: argparse.ArgumentParser) -> None:
-    text = "TEXT|@FILE"
-    parser.add_argument("--findings", metavar=text, help="the reader's findings")
-    parser.add_argument("--impression", metavar=text, help="the reader's impression")
-    parser.add_argument(
-        "--co-rads", type=int, metavar="N", help="the reader's CO-RADS category, 0 to 6"
-    )
-    parser.add_argument(
-        "--score",
-        action="append",
-        metavar="NAME=N",
-        help=f"the reader's own score ({_SCORES}), beside the measured one; points of the lobes "
-        "as RU+RM+RL+LU+LL, such as ct25=1+0+3+1+2; may be given again",
-    )
-    parser.add_argument(
-        "--scores",
-        metavar="FILE.csv",
-        help=f"the reader's scores of many cases: a column case and some of {_SCORES}; also write "
-        "DIR/agreement.json: kappa, ICC and limits of agreement with the measured ones",
-    )
-    parser.add_argument("--reader", metavar="NAME", help="who read the case and signs the report")
 
 
 @dataclass(frozen=True)
@@ -121,13 +100,17 @@ def run(args: argparse.Namespace) -> int:
     names = CaseNames()
     jobs = jobs_of(args.inputs, names)
     given = [
-        f"--{name.replace('_', '-')}" for name in _OF_ONE_CASE if getattr(args, name) is not None
+        f"--{name.replace('_', '-')}" for name in OF_ONE_CASE if getattr(args, name) is not None
     ]
     given += ["--lobes"] if request.lobes.file is not None else []
     if len(jobs) > 1 and given:
         raise UsageError(f"{given[0]} is of one case, but there are {len(jobs)} inputs")
     if len(jobs) > 1 and request.labels is not None and request.labels.is_file():
         raise UsageError(f"--labels is one file, but there are {len(jobs)} inputs; name a folder")
+    if len(jobs) > 1 and request.classification is not None and request.classification.is_file():
+        raise UsageError(
+            f"--classification is one file, but there are {len(jobs)} inputs; name a folder"
+        )
     outcomes = _run_all(jobs, names, args, request)
     agreed: Mapping[str, Any] = {}
     if args.scores:
@@ -172,8 +155,9 @@ def _request(args: argparse.Namespace) -> ReportRequest:
         label_map=label_map_of(args.label_map),
         with_identifiers=args.with_identifiers,
         segment=settings_from(args),
-        reading=_reading(args),
+        reading=reading_from(args),
         scores=args.known_scores,
+        classification=Path(args.classification) if args.classification else None,
     )
 
 
@@ -184,47 +168,6 @@ def _check_model(args: argparse.Namespace) -> None:
 
     choose_device(args.device)
     load(args.model)
-
-
-def _reading(args: argparse.Namespace) -> Reading:
-    from napari_covseg.reports.findings_content import Reading
-
-    reader = (args.reader or "").strip()
-    return Reading(
-        findings=_text(args.findings),
-        impression=_text(args.impression),
-        co_rads=args.co_rads,
-        scores=tuple(_score(text) for text in args.score or ()),
-        reader=reader,
-        signed=datetime.now(UTC).isoformat(timespec="seconds") if reader else "",
-    )
-
-
-def _text(given: str | None) -> str:
-    """The text itself, or what the file holds that ``@`` names."""
-    if not given or not given.startswith("@"):
-        return (given or "").strip()
-    from napari_covseg.domain.errors import InputError
-    from napari_covseg.io.sniff import readable
-
-    path = Path(given[1:])
-    with readable(path):
-        try:
-            return path.read_text(encoding="utf-8-sig").strip()
-        except UnicodeDecodeError:
-            raise InputError(f"{path.name}: expected text in UTF-8") from None
-
-
-def _score(text: str) -> ReaderScore:
-    from napari_covseg.reports.findings_content import SCORES
-    from napari_covseg.workflows.report_agreement import reader_score
-
-    name, _, numbers = text.partition("=")
-    keys = {short: key for key, (short, _, _) in SCORES.items()}
-    try:
-        return reader_score(keys.get(name.strip().lower(), name.strip()), numbers)
-    except UsageError as error:
-        raise UsageError(f"--score {error}; expected NAME=N, such as ct25=9") from None
 
 
 def _run_all(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.plugin.quantify_texts import Row
+from napari_covseg.reports.classification import doubt_words, measured_words
+from napari_covseg.reports.wording import chance_percent, one_or_many
 
 if TYPE_CHECKING:
     from napari_covseg.plugin.classifying_folder import FileRow
     from napari_covseg.workflows.classify import Classification, SimilarCase
 
 NOTICE = "Not a diagnosis. Research use only: not a medical device."
-UNSURE = "Unsure: ask a second reader"
 SHIPPED = (
     "The shipped classifier knows axial CT slices only, from pictures cut out of papers. "
     "X-rays need a classifier of your own (<code>covseg classify-train</code>)."
@@ -24,37 +25,27 @@ SIMILAR = (
     "pictures themselves do not come with the model."
 )
 SIMILAR_COLUMNS = ("Class", "Distance")
-FILE_COLUMNS = ("File", "Class", "%", "Unsure")
+FILE_COLUMNS = ("File", "Class", "%", "Doubt")
 FILE_TIPS = (
-    "Click a row to open the file and see its heat map",
-    "The most probable class",
-    "Its probability",
-    "Above the model's limit of doubt, or unlike all that it was trained on",
+    "Click a row to open the file and see its heat map; click here to sort by name",
+    "The most probable class; click to sort",
+    "Its probability; click to sort",
+    "Above the model's limit of doubt, or unlike all that it was trained on; click to sort",
 )
 MOST_LISTED = 500
-_NEAR = 0.85
-"""The share of the limit from which doubt is said to be near it."""
-
-
-def percent(chance: float) -> str:
-    """Never 0 or 100: nothing here is that certain."""
-    return "<1 %" if chance < 0.01 else ">99 %" if chance > 0.99 else f"{100 * chance:.0f} %"
 
 
 def headline(result: Classification) -> str:
     """The class with its probability."""
     chance = max(result.probabilities)
     spread = result.spread[result.probabilities.index(chance)]
-    return f"<b>{result.label}</b> {percent(chance)} <small>± {100 * spread:.0f} %</small>"
+    label = f"<b>{escape(result.label)}</b>"
+    return f"{label} {chance_percent(chance)} <small>± {100 * spread:.0f} %</small>"
 
 
-def doubt_words(result: Classification) -> str:
+def doubt_text(result: Classification) -> str:
     """How unsure the answer is, measured by the model's own limit."""
-    most = math.log(max(2, len(result.classes)))
-    doubt, limit = (f"{100 * value / most:.0f} %" for value in (result.entropy, result.threshold))
-    share = result.entropy / result.threshold if result.threshold else math.inf
-    near = "above" if share > 1 else "just under" if share > _NEAR else "under"
-    return f"Doubt {doubt} of the most possible, {near} the limit of this model ({limit})."
+    return doubt_words(result.entropy, result.threshold, len(result.classes))
 
 
 def source_words(result: Classification) -> str:
@@ -77,22 +68,23 @@ def similar_rows(similar: Sequence[SimilarCase]) -> list[Row]:
 def file_rows(rows: Sequence[FileRow]) -> list[Row]:
     """A row for each file, its place in ``rows`` the key."""
     return [
-        Row(
-            str(place),
-            "",
-            (row.name, "not read", "–", "–")
-            if row.error
-            else (row.name, row.label, f"{100 * row.probability:.0f}", "yes" if row.unsure else ""),
-            row.error or "\n".join((row.name, *row.warnings)),
-        )
+        Row(str(place), "", _cells(row), row.error or "\n".join((row.name, *row.warnings)))
         for place, row in enumerate(rows)
     ]
 
 
-def folder_words(rows: Sequence[FileRow]) -> str:
+def _cells(row: FileRow) -> tuple[str, ...]:
+    if row.error:
+        return (row.name, "not read", "–", "–")
+    doubt = "unsure" if row.unsure else ""
+    return (row.name, row.label, f"{100 * row.probability:.0f}", doubt)
+
+
+def folder_words(rows: Sequence[FileRow], by_doubt: bool = True, coming: bool = False) -> str:
     """How many files, how many unsure, how many not read."""
     unsure, failed = sum(row.unsure for row in rows), sum(bool(row.error) for row in rows)
-    text = f"{len(rows)} file{'' if len(rows) == 1 else 's'}, the most doubtful first"
+    text = one_or_many(len(rows), "file") + (" so far" if coming else "")
+    text += ", the most doubtful first" if by_doubt else ""
     text += f"; {unsure} unsure: ask a second reader" if unsure else ""
     text += f"; {failed} could not be read" if failed else ""
     listed = f" The first {MOST_LISTED} are listed; the CSV has all."
@@ -107,19 +99,8 @@ def about_model(card: Mapping[str, Any]) -> str:
     if counts:
         parts = ", ".join(f"{count} {name}" for name, count in counts.items())
         words.append(f"Trained on {sum(counts.values())} pictures ({parts}).")
-    found = [
-        one
-        for one in card.get("figures", ())
-        if one.get("classifier") == training.get("classifier")
-    ]
-    if found:
-        figures = found[0].get("of_ensemble", {})
-        shown = [
-            f"{title} {figures[key]:.2f}"
-            for key, title in (("auc", "AUC"), ("accuracy", "accuracy"))
-            if key in figures
-        ]
-        words.append(f"On {found[0].get('pictures')} pictures held out: {', '.join(shown)}.")
+    measured = measured_words(card)
+    words += [measured] if measured else []
     words.append("Its limit of doubt was set on pictures held out.")
     if card.get("licence"):
         words.append(f"Licence: {card['licence']}.")

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,8 @@ def folder_steps(folder: Path, settings: ClassifySettings, rows: list[FileRow]) 
     paths = find_sources([folder])
     yield Progress(0, 1, "loading the classifier")
     classifier = loaded(settings)
+    # A map of every file would take its time, and nobody see it.
+    settings = replace(settings, explain=False)
     for done, path in enumerate(paths):
         yield Progress(done, len(paths), _STEP)
         try:
@@ -108,12 +110,33 @@ def _row_steps(
     )
 
 
-def by_doubt(rows: Iterable[FileRow]) -> list[FileRow]:
-    """Unsure ones first, then by entropy; what could not be read last."""
-    return sorted(
-        rows,
-        key=lambda row: (bool(row.error), not row.unsure, 0.0 if row.error else -row.entropy),
-    )
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How rows are sorted: by a column of the table, at first by doubt; unread files come last."""
+
+    column: int = 3
+    turned: bool = False
+
+    def clicked(self, column: int) -> Order:
+        """After a click on a column's head."""
+        return Order(column, column == self.column and not self.turned)
+
+    def of(self, rows: Iterable[FileRow]) -> list[FileRow]:
+        """The rows in this order."""
+        rows = list(rows)
+        read = [row for row in rows if not row.error]
+        read.sort(key=self._key, reverse=self.turned)
+        return [*read, *(row for row in rows if row.error)]
+
+    def _key(self, row: FileRow) -> tuple[Any, ...]:
+        keys: tuple[tuple[Any, ...], ...] = (
+            (row.name.casefold(),),
+            (row.label, -row.probability),
+            (-row.probability,),
+            # Unsure without much entropy: unlike all that the model was trained on.
+            (not row.unsure, -row.entropy),
+        )
+        return keys[self.column]
 
 
 def write_rows(rows: Sequence[FileRow], path: Path) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from napari_covseg.domain.colours import LABEL_COLOURS
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.plugin.layers import LayerTuple, Placement, lesions_layer, placement_of
+from napari_covseg.plugin.napari_versions import remove_layers
 from napari_covseg.plugin.no_triton import without_triton
 from napari_covseg.plugin.quantify_texts import Row, ml_text
 from napari_covseg.workflows.detect_settings import DetectSettings
@@ -89,9 +90,7 @@ def show_result(viewer: Viewer, ct: Image, result: DetectResult) -> Shown:
 
 def remove(viewer: Viewer, shown: Shown | None) -> None:
     """Take a result's layers away, as far as they are still there."""
-    for layer in shown.layers if shown is not None else ():
-        if layer in viewer.layers:
-            viewer.layers.remove(layer)
+    remove_layers(viewer, shown.layers if shown is not None else ())
 
 
 def masks_layer(found: Detection, placement: Placement) -> LayerTuple:

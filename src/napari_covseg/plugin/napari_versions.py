@@ -49,6 +49,17 @@ def remove_layers(viewer: Viewer, layers: Iterable[Layer]) -> None:
                 viewer.layers.remove(layer)
 
 
+def remove_drawn(viewer: Viewer, layers: Iterable[Layer]) -> None:
+    """`remove_layers`, and draw what is left.
+
+    The graphics driver may crash where all layers go and others come before anything was drawn.
+    """
+    remove_layers(viewer, layers)
+    canvas = canvas_widget(viewer)
+    if canvas is not None:
+        canvas.repaint()
+
+
 def show_scale_bar(viewer: Viewer) -> None:
     """A scale bar in mm: its unit is the layers' from napari 0.7 on, before that its own."""
     viewer = unwrapped(viewer)

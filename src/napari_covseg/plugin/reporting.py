@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_covseg.cases.records import LabelVersion
     from napari_covseg.domain.lobes import LobeMap
+    from napari_covseg.plugin.classifying import Classified
     from napari_covseg.plugin.desk import Desk
     from napari_covseg.plugin.quantifying import LabelWatch
     from napari_covseg.plugin.session import Session
@@ -67,13 +68,20 @@ def acted_steps(
     measuring: Steps[FindingsContent],
     reading: Reading,
     signed_labels: str,
+    classified: Classified | None,
     act: Callable[[FindingsContent], Steps[Any]],
 ) -> Steps[tuple[FindingsContent, Any]]:
     """Measure, and do something with the report of what was measured.
 
-    A sign-off of other labels than those (``signed_labels``, their hash) is left out.
+    A sign-off of other labels than those (``signed_labels``, their hash) is left out, and so is
+    what a classifier said unless it is given.
     """
-    content = replace((yield from measuring), reading=reading)
+    said = None
+    if classified is not None:
+        from napari_covseg.workflows.report_classification import answer_of
+
+        said = answer_of(classified.result, classified.card)
+    content = replace((yield from measuring), reading=reading, classification=said)
     if reading.signed and content.provenance.labels_sha256 != signed_labels:
         content = replace(content, reading=replace(reading, reader="", signed=""))
     return content, (yield from act(content))
@@ -105,7 +113,8 @@ def content_steps(
 
     def steps() -> Steps[FindingsContent]:
         from napari_covseg.workflows.origin import Origin, origin_of
-        from napari_covseg.workflows.report import CaseFiles, report_content
+        from napari_covseg.workflows.report import report_content
+        from napari_covseg.workflows.report_origin import CaseFiles
 
         yield Progress(0, 1, "reading the labels")
         labels = join(layers)

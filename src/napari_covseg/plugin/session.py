@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_covseg.domain.lobes import LobeMap
+    from napari_covseg.plugin.classifying import Classified
     from napari_covseg.workflows.segment import SegmentResult
     from napari_covseg.workflows.segment_settings import SegmentSettings
 
@@ -89,18 +90,20 @@ class Session:
     """Which CT has which result. ``changed`` tells that a case came, went or was edited.
 
     ``labels_saved`` tells a CT whose labels were written, and where; ``lobes_changed`` a CT that
-    has another lobe map.
+    has another lobe map, ``classified`` a CT of which a classifier said something.
     """
 
     changed = Signal()
     labels_saved = Signal(object, Path)
     lobes_changed = Signal(object)
+    classified = Signal(object)
 
     def __init__(self, viewer: Viewer) -> None:
         self._ref = ref(viewer)
         self._cases: list[Case] = []
         self.lobes: WeakKeyDictionary[Image, LobeMap] = WeakKeyDictionary()
         """The lobe map that was read for a CT."""
+        self._classified: WeakKeyDictionary[Image, Classified] = WeakKeyDictionary()
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
@@ -117,6 +120,15 @@ class Session:
         else:
             self.lobes[ct] = lobes
         self.lobes_changed.emit(ct)
+
+    def take_classified(self, ct: Image, said: Classified) -> None:
+        """What a classifier said of a CT, in place of what one said before."""
+        self._classified[ct] = said
+        self.classified.emit(ct)
+
+    def classified_of(self, ct: Image | None) -> Classified | None:
+        """What a classifier said last of a CT."""
+        return None if ct is None else self._classified.get(ct)
 
     def case_of(self, ct: Image | None) -> Case | None:
         """The result that belongs to a CT."""

@@ -11,6 +11,7 @@ from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.identity import Identity
 from napari_covseg.quantify.case import Quantification
 from napari_covseg.quantify.figures import LOBES, TWENTY
+from napari_covseg.reports.classification import ClassifierAnswer
 from napari_covseg.reports.document import RESEARCH_USE
 from napari_covseg.reports.planes import Planes
 
@@ -142,7 +143,7 @@ class FindingsContent:
     """All that the report of a case says.
 
     ``warnings`` are to be seen on page one, the reader's first; those of the second opinion by
-    thresholds are in ``result.second_opinion``.
+    thresholds are in ``result.second_opinion``. ``classification`` is there only if asked for.
     """
 
     case: str
@@ -152,6 +153,7 @@ class FindingsContent:
     warnings: tuple[str, ...] = ()
     reading: Reading = field(default_factory=Reading)
     identity: Identity | None = None
+    classification: ClassifierAnswer | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; no NaN. Pictures are left out."""
@@ -172,6 +174,8 @@ class FindingsContent:
             "measurements": self.result.to_dict(),
             "provenance": provenance,
         }
+        if self.classification is not None:
+            found["classification"] = self.classification.to_json()
         if self.identity is not None:
             found["patient"] = asdict(self.identity)
         return found

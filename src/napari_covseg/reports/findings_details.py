@@ -7,6 +7,7 @@ from itertools import chain
 
 from napari_covseg.quantify.case import Quantification
 from napari_covseg.quantify.figures import RegionFigures
+from napari_covseg.reports.classification import classification
 from napari_covseg.reports.document import (
     Block,
     Bullets,
@@ -65,6 +66,7 @@ def details(content: FindingsContent, pictures: Mapping[str, Picture]) -> Iterat
         _lesions(content),
         _density(content.result, pictures),
         _opinion(content.result),
+        classification(content.classification),
         agreement(content),
         (Heading("How the figures are made"), Bullets(tuple(notes(content.result)))),
         _provenance(content.provenance),

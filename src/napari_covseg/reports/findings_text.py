@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from napari_covseg.domain.lobes import Lobe
 from napari_covseg.quantify.case import Quantification
 from napari_covseg.quantify.figures import RegionFigures
+from napari_covseg.reports.classification import classification_lines
 from napari_covseg.reports.document import RESEARCH_USE
 from napari_covseg.reports.findings_content import CO_RADS, FindingsContent, Provenance
 from napari_covseg.reports.wording import ml, one_or_many, points, share
@@ -34,6 +35,9 @@ def findings_text(content: FindingsContent) -> str:
     scores = list(_score_lines(content))
     if scores:
         blocks.append(("SEVERITY SCORES", "\n".join(scores)))
+    if content.classification is not None:
+        said = "\n".join(classification_lines(content.classification))
+        blocks.append(("CLASSIFIER (RESEARCH, NOT A DIAGNOSIS)", said))
     limits = [*content.warnings, *_disagreements(content.result)]
     if limits:
         blocks.append(("LIMITATIONS", "\n".join(f"- {line}" for line in limits)))

@@ -58,6 +58,11 @@ def lobe_name(key: str) -> str:
     return f"{part_name(key)} lobe"
 
 
+def chance_percent(value: float) -> str:
+    """A probability; never 0 or 100 %: nothing that is estimated is that certain."""
+    return "<1 %" if value < 0.01 else ">99 %" if value > 0.99 else f"{100 * value:.0f} %"
+
+
 def one_or_many(count: int, what: str) -> str:
     """``1 lesion``, ``2 lesions``."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

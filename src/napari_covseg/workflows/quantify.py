@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,23 +117,27 @@ def choices() -> dict[str, Any]:
     }
 
 
-def to_rows(result: Quantification) -> list[dict[str, Any]]:
-    """One row for each figure, with the keys of `CSV_COLUMNS`; empty where there is none."""
+def to_rows(result: Quantification, more: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """One row for each figure, with the keys of `CSV_COLUMNS`; empty where there is none.
+
+    ``more`` rows, of what is not measured, come last.
+    """
     rows = [
         *_part_rows(result),
         *_density_rows(result),
         *_score_rows(result),
         *_lesion_rows(result),
+        *more,
     ]
     return [{"case": result.case, **dict.fromkeys(CSV_COLUMNS[1:], ""), **row} for row in rows]
 
 
-def to_csv(result: Quantification) -> str:
+def to_csv(result: Quantification, more: Iterable[Mapping[str, Any]] = ()) -> str:
     """`to_rows` as text."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for row in to_rows(result):
+    for row in to_rows(result, more):
         writer.writerow({key: csv_cell(value) for key, value in row.items()})
     return text.getvalue()
 

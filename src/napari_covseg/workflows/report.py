@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_covseg import __version__
 from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume, LabelMap
-from napari_covseg.reports.findings_content import FindingsContent, Made, Provenance, Reading
+from napari_covseg.reports.findings_content import FindingsContent, Reading
 from napari_covseg.workflows.doubt import read_doubt
 from napari_covseg.workflows.origin import Origin, mapping, origin_of
 from napari_covseg.workflows.quantify import ASSUMED, choices, to_csv
+from napari_covseg.workflows.report_origin import CaseFiles, provenance_of, warnings_of
 from napari_covseg.workflows.report_request import ReportRequest
-from napari_covseg.workflows.segment import input_hash, make_folder
+from napari_covseg.workflows.segment import make_folder
 
 if TYPE_CHECKING:
     from napari_covseg.domain.identity import Identity
-    from napari_covseg.domain.lobes import LobeMap
-    from napari_covseg.quantify.case import Quantification
     from napari_covseg.quantify.doubt import Doubt
+    from napari_covseg.reports.classification import ClassifierAnswer
     from napari_covseg.reports.document import Picture
-
-
-@dataclass(frozen=True, eq=False)
-class CaseFiles:
-    """What a report is made of, read.
-
-    ``origin`` is how the labels came about, ``doubt`` what their model was in doubt of.
-    """
-
-    labels: LabelMap
-    volume: CTVolume | None
-    origin: Origin
-    lobes: LobeMap | None = None
-    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +51,13 @@ def report_content(
     assumed = any(ASSUMED in warning for warning in given)
     result = yield from quantify(labels, volume, case.lobes, case.doubt, spacing_known=not assumed)
     yield Progress(0, 1, "choosing slices")
-    provenance = _provenance(case, result)
+    provenance = provenance_of(case, result)
     return FindingsContent(
         case=labels.case,
         result=result,
         provenance=provenance,
         planes=planes_of(labels, volume),
-        warnings=_warnings(case, result, provenance),
+        warnings=warnings_of(case, result, provenance),
         reading=reading or Reading(),
         identity=identity,
     )
@@ -96,7 +79,8 @@ def write_report(
     if "html" in formats or "pdf" in formats:
         made = yield from _drawn(content, formats)
     if "csv" in formats:
-        made["csv"] = to_csv(replace(content.result, case=name)).encode(errors="replace")
+        said = () if content.classification is None else content.classification.to_rows()
+        made["csv"] = to_csv(replace(content.result, case=name), said).encode(errors="replace")
     if "json" in formats:
         made["json"] = _json(content, name)
     if "txt" in formats:
@@ -133,7 +117,7 @@ def report_file(
     Raises
     ------
     InputError
-        If CT, labels or lobes cannot be read, or there are no labels of this case.
+        If CT, labels, lobes or a classification cannot be read, or are not of this case.
     ModelError
         If the CT has to be segmented and the model cannot be used.
     ResourceError
@@ -146,14 +130,24 @@ def report_file(
     try:
         volume = read_volume(path, series=request.series, window=request.window)
         name = volume.case if name_case is None else name_case(volume.case)
+        # First, so that a CT is not segmented for hours before a wrong file is noticed.
+        said = None if request.classification is None else _answer(request, name, volume)
         case = yield from _case(path, volume, name, output, request)
         identity = _identity(path, request) if request.with_identifiers else None
         content = yield from report_content(case, request.reading_of(name), identity)
-        content = replace(content, case=name, result=replace(content.result, case=name))
+        result = replace(content.result, case=name)
+        content = replace(content, case=name, result=result, classification=said)
         paths = yield from write_report(content, output, name, request.formats)
     except MemoryError:
         raise ResourceError(f"{path.name}: not enough memory to report on it") from None
     return Reported(paths, content)
+
+
+def _answer(request: ReportRequest, name: str, volume: CTVolume) -> ClassifierAnswer:
+    from napari_covseg.workflows.report_classification import read_answer
+
+    assert request.classification is not None
+    return read_answer(request.classification, name, volume)
 
 
 def _case(
@@ -222,61 +216,6 @@ def _identity(path: Path, request: ReportRequest) -> Identity:
             "--with-identifiers"
         )
     return dicom_identity(path, request.series)
-
-
-def _provenance(case: CaseFiles, result: Quantification) -> Provenance:
-    origin, volume, geometry = case.origin, case.volume, case.labels.geometry
-    if volume is not None and not volume.geometry.same_as(geometry):
-        volume = None
-    made: Made = "unknown"
-    if origin.known:
-        made = "corrected" if origin.changed else "automatic"
-    lobes = "approximated by planes" if result.lobes_from == "approximate" else ""
-    if result.lobes_from == "map":
-        lobes = f"from a lobe map, {result.lobes_source}".removesuffix(", ")
-    return Provenance(
-        software_version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        made=made,
-        model_name=origin.model.get("name", ""),
-        model_version=origin.model.get("version", ""),
-        model_sha256=origin.model.get("sha256", ""),
-        segmented_by_version=str(origin.provenance.get("software_version", "")),
-        settings=_texts(mapping(origin.provenance, "settings")),
-        device=str(mapping(origin.provenance, "device").get("title", "")),
-        input_format=volume.source if volume is not None else "",
-        input_sha256=input_hash(volume) if volume is not None else "",
-        labels_sha256=labels_hash(case.labels),
-        lobes=lobes,
-        shape_zyx=geometry.shape,
-        spacing_zyx_mm=geometry.spacing_mm,
-    )
-
-
-def labels_hash(labels: LabelMap) -> str:
-    """SHA-256 of the canonical voxels (uint8; z, y, x) and the affine."""
-    digest = hashlib.sha256(f"uint8 {labels.geometry.shape}".encode())
-    for plane in labels.labels:
-        digest.update(plane.tobytes())
-    digest.update(labels.geometry.affine.astype("<f8").tobytes())
-    return digest.hexdigest()
-
-
-def _warnings(case: CaseFiles, result: Quantification, provenance: Provenance) -> tuple[str, ...]:
-    """Those of the measurement, and of the segmentation; the second opinion stands by itself."""
-    opinion = result.second_opinion.disagreements if result.second_opinion is not None else ()
-    lines = [line for line in result.warnings if line not in opinion]
-    made_for = str(mapping(case.origin.provenance, "input").get("sha256", ""))
-    measured = provenance.input_sha256
-    if made_for and measured and made_for != measured:
-        lines.insert(0, "The labels were made for another CT than the one reported on here.")
-    # What was found about the model's own result need not hold for a corrected one.
-    lines += [line for line in case.origin.warnings if not case.origin.changed]
-    return tuple(dict.fromkeys(lines))
-
-
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {str(key): str(value) for key, value in values.items()}
 
 
 def _drawn(content: FindingsContent, formats: Sequence[str]) -> Steps[dict[str, bytes]]:

@@ -12,6 +12,7 @@ from napari_covseg.reports.findings_content import SCORES, FindingsContent
 
 _PARTS = ("both", "right", "left")
 _AMOUNTS = ("ggo", "consolidation", "lesions", "high_opacity")
+_CLASSIFIED = ("classified_as", "classified_probability", "classified_unsure", "classifier")
 FILE = "cases.csv"
 
 
@@ -26,7 +27,7 @@ def columns() -> tuple[str, ...]:
     found += ["laa950_percent", "lobes"]
     for score in SCORES:
         found += [score, f"{score}_low", f"{score}_high", f"reader_{score}"]
-    return (*found, "co_rads", "signed_by", "model", "model_sha256", "input_sha256")
+    return (*found, "co_rads", "signed_by", "model", "model_sha256", "input_sha256", *_CLASSIFIED)
 
 
 def case_row(content: FindingsContent) -> dict[str, Any]:
@@ -60,6 +61,10 @@ def case_row(content: FindingsContent) -> dict[str, Any]:
         row |= {key: score.value, f"{key}_low": low, f"{key}_high": high}
     for given in reading.scores:
         row[f"reader_{given.key}"] = given.value
+    if content.classification is not None:
+        said = content.classification
+        unsure = "yes" if said.unsure else "no"
+        row |= zip(_CLASSIFIED, (said.label, said.probability, unsure, said.model), strict=True)
     return row
 
 

@@ -44,6 +44,9 @@ class ReportRequest:
         What the reader adds, who signs included.
     scores
         The reader's scores of many cases, by case.
+    classification
+        What ``covseg classify`` wrote of the CT, ``<case>.json``, or the folder that holds one of
+        each case; without it the report has no such section.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class ReportRequest:
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     reading: Reading | None = None
     scores: Mapping[str, tuple[ReaderScore, ...]] = field(default_factory=dict)
+    classification: Path | None = None
 
     def reading_of(self, case: str) -> Reading:
         """What the reader adds to a case, with their scores of it."""

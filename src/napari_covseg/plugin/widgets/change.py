@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from napari.utils.notifications import notification_manager, show_error, show_info
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress
@@ -30,6 +30,7 @@ from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.change_beside import Beside
 from napari_covseg.plugin.widgets.change_view import ChangeView
+from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
@@ -59,10 +60,7 @@ class ChangeWidget(QWidget):
         self._beside = Beside(napari_viewer, partial(ChangeWidget._on_beside_closed, self))
         self._runner, self._saver = Runner(), Runner()
         self._retired = self._removing = False
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
+        docked(self, self.view)
         self._connect(napari_viewer)
         self._choose_apart()
         self._refresh()

@@ -6,17 +6,16 @@ Not a diagnosis.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
-from napari_covseg.domain.progress import Steps
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.classifying import (
     Classified,
@@ -29,58 +28,51 @@ from napari_covseg.plugin.classifying import (
     show_result,
     source_of,
 )
-from napari_covseg.plugin.classifying_folder import FileRow, by_doubt, folder_steps, write_rows
+from napari_covseg.plugin.classifying_folder import FileRow, Order, folder_steps, write_rows
 from napari_covseg.plugin.layers import LayerTuple, is_ct
-from napari_covseg.plugin.session import session_of
-from napari_covseg.plugin.viewing import viewing_of
+from napari_covseg.plugin.napari_versions import remove_drawn
 from napari_covseg.plugin.widgets.classify_view import ClassifyView
 from napari_covseg.plugin.widgets.errors import tell_error
-from napari_covseg.plugin.worker import Callbacks, Runner
+from napari_covseg.plugin.widgets.model_panel import ModelPanel
 from napari_covseg.workflows.classify_settings import ClassifySettings
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_covseg.models.device import Device
+    from napari_covseg.domain.progress import Progress
 
 MODEL, OWN_MODEL, WEIGHTS = "classify/model", "folders/classifier", "classify/weights"
 SHIPPED = ClassifySettings().model
 _PICTURES = "Pictures (*.png *.jpg *.jpeg *.dcm *.dicom *.ima);;All files (*)"
+_LIST_EVERY_S = 2.0
 _WEIGHTS = "Weights (*.safetensors *.pth);;All files (*)"
 
 
-class ClassifyWidget(QWidget):
+class ClassifyWidget(ModelPanel):
     """The dock widget: ties `ClassifyView` to the viewer and the workflow."""
 
+    view: ClassifyView
+
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewing = viewing_of(napari_viewer)
-        self.session = session_of(napari_viewer)
+        super().__init__(napari_viewer, parent)
         self._folder: Path | None = None
-        self._rows: list[FileRow] = []
+        self._rows: Sequence[FileRow] = ()
+        self._coming: list[FileRow] | None = None
+        self._listed_at = 0.0
+        self._order = Order()
         self._shown: list[Shown] = []
         self._from_table: Image | None = None
-        self._runner = Runner()
-        self._retired = False
-        self._device: Device | None = None
-        self._looked = False
         self.source = ComboBox(
             name="source", choices=self._sources, tooltip="A CT or picture in the viewer"
         )
         self.view = ClassifyView(napari_viewer, self.source)
-        # Without this napari pushes the widget into the upper half of its dock.
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
-        self._connect(napari_viewer)
-        self._refresh()
+        self._connect()
+        self._begin(napari_viewer)
 
-    def _connect(self, viewer: Viewer) -> None:
+    def _connect(self) -> None:
         view = self.view
         view.run.clicked.connect(self.start)
-        view.running.cancel.clicked.connect(self.cancel)
         view.picture.clicked.connect(self.choose_picture)
         view.folder.clicked.connect(self.choose_folder)
         view.choose.clicked.connect(self.choose_model)
@@ -89,20 +81,11 @@ class ClassifyWidget(QWidget):
         view.no_weights.clicked.connect(self.forget_weights)
         view.result.go.clicked.connect(self.go_to_slice)
         view.rows.table.row_clicked.connect(self.open_row)
+        view.rows.table.horizontalHeader().sectionClicked.connect(self.sort)
         view.rows.save.clicked.connect(self.save)
-        view.device.found.connect(self._on_device)
         self.source.changed.connect(self._refresh)
         # Only what the user picks: a layer that comes must not hide the others.
         self.source.native.activated.connect(self._on_picked)
-        viewer.layers.events.inserted.connect(self._on_layers)
-        viewer.layers.events.removed.connect(self._on_layers)
-        # napari deletes docks without closing their widgets.
-        self.destroyed.connect(partial(ClassifyWidget.retire, self))
-
-    @property
-    def viewer(self) -> Viewer:
-        """The viewer that this widget is docked in."""
-        return self.session.viewer
 
     @property
     def settings(self) -> ClassifySettings:
@@ -111,29 +94,6 @@ class ClassifyWidget(QWidget):
         model = chosen if chosen and Path(chosen).is_dir() else SHIPPED
         weights = weights if weights and Path(weights).is_file() else ""
         return ClassifySettings(model, weights, "auto", self.view.heat.isChecked())
-
-    def showEvent(self, event: Any) -> None:
-        """Look for the device when the widget is first seen."""
-        super().showEvent(event)
-        if not self._looked:
-            self._looked = True
-            self.view.device.look("auto")
-
-    def closeEvent(self, event: Any) -> None:
-        """Stop what runs; its result would have nowhere to go."""
-        self.retire()
-        super().closeEvent(event)
-
-    def retire(self, *_: Any) -> None:
-        """Stop everything; from now on nothing here may touch a Qt object."""
-        self._retired = True
-        self._runner.abandon()
-        self.view.device.stop()
-        self.view.empty.stop()
-
-    def jobs_running(self) -> bool:
-        """Whether anything is being read or classified."""
-        return self._runner.busy
 
     # What the user chooses
 
@@ -160,7 +120,7 @@ class ClassifyWidget(QWidget):
 
     def take_folder(self, folder: Path) -> None:
         """Offer a folder to be classified."""
-        self._folder, self._rows = folder, []
+        self._folder, self._rows, self._order = folder, (), Order()
         self.source.reset_choices()
         self.source.value = folder
         self._refresh()
@@ -212,28 +172,19 @@ class ClassifyWidget(QWidget):
 
     def _start_folder(self, folder: Path, settings: ClassifySettings) -> None:
         rows: list[FileRow] = []
-        self._rows = rows
+        self._rows, self._coming, self._order = (), rows, Order()
         self._refresh()
 
-        def cancelled() -> None:
-            self._settle_rows(rows)
-            self._on_cancelled()
+        def settle(_: None = None) -> None:
+            self._coming = None
+            self._list(rows)
 
-        def failed(error: Exception) -> None:
-            self._settle_rows(rows)
-            self._on_error(error)
+        self._run(lambda: folder_steps(folder, settings, rows), settle, settle)
 
-        self._run(
-            lambda: folder_steps(folder, settings, rows),
-            lambda _: self._settle_rows(rows),
-            failed,
-            cancelled,
-        )
-
-    def cancel(self) -> None:
-        """Stop; a folder's answers so far are kept."""
-        self.view.running.show_cancelling()
-        self._runner.cancel()
+    def sort(self, column: int) -> None:
+        """Order the folder's answers by a column; by the same one again: the other way round."""
+        self._order = self._order.clicked(column)
+        self._list(self._coming if self._coming is not None else self._rows)
 
     def go_to_slice(self) -> None:
         """Show the slice that speaks most for the answer."""
@@ -271,27 +222,20 @@ class ClassifyWidget(QWidget):
 
     # What comes back
 
-    def _run(
-        self,
-        make_steps: Callable[[], Steps[Any]],
-        result: Callable[[Any], None],
-        error: Callable[[Exception], None] | None = None,
-        cancelled: Callable[[], None] | None = None,
-    ) -> None:
-        def ended(value: Any) -> None:
-            self.view.show_running(False)
-            result(value)
+    def _on_step(self, step: Progress) -> None:
+        super()._on_step(step)
+        # Sorting anew for each of a million files would hold up the viewer.
+        if self._coming and time.monotonic() - self._listed_at > _LIST_EVERY_S:
+            self._list(self._coming)
 
-        self.view.show_running(True)
-        self._runner.start(
-            make_steps,
-            Callbacks(
-                progress=lambda step: self.view.running.show_progress(step, time.monotonic()),
-                result=ended,
-                error=error or self._on_error,
-                cancelled=cancelled or self._on_cancelled,
-            ),
-        )
+    def _list(self, rows: Sequence[FileRow]) -> None:
+        """Show a folder's answers, as far as there are any."""
+        self._rows = self._order.of(rows)
+        self._refresh()
+        self._listed_at = time.monotonic()
+
+    def _kept(self) -> str:
+        return "what was classified is listed" if self._rows else super()._kept()
 
     def _on_result(self, classified: Classified, layer: Image) -> None:
         if layer not in self.viewer.layers:
@@ -302,6 +246,8 @@ class ClassifyWidget(QWidget):
         bring_forward(self.viewer, layer)
         shown = show_result(self.viewer, layer, classified)
         self._shown = [*(one for one in self._shown if one is not older), shown]
+        if is_ct(layer):
+            self.session.take_classified(layer, classified)
         self._refresh()
         self.go_to_slice()
 
@@ -314,29 +260,12 @@ class ClassifyWidget(QWidget):
 
     def _on_row_opened(self, made: LayerTuple) -> None:
         older = self._from_table
-        if older is not None and older in self.viewer.layers:
-            self.viewer.layers.remove(older)
+        if older is not None:
+            heat = [shown.heat for shown in self._shown if shown.layer is older and shown.heat]
+            remove_drawn(self.viewer, [*heat, older])
         self._from_table = self._on_opened(made)
+        self._refresh()
         self.start()
-
-    def _settle_rows(self, rows: list[FileRow]) -> None:
-        self._rows = by_doubt(rows)
-        self._refresh()
-
-    def _on_error(self, error: Exception) -> None:
-        self.view.show_running(False)
-        self._refresh()
-        tell_error(error)
-
-    def _on_cancelled(self) -> None:
-        self.view.show_running(False)
-        self._refresh()
-        kept = "what was classified is listed" if self._rows else "nothing was changed"
-        show_info(f"Cancelled: {kept}.")
-
-    def _on_device(self, device: Device | None) -> None:
-        self._device = device
-        self._refresh()
 
     def _on_model(self, index: int) -> None:
         preferences.save_text(MODEL, str(self.view.model.itemData(index)))
@@ -384,16 +313,13 @@ class ClassifyWidget(QWidget):
         shown = self._of(chosen)
         self.view.show_answer(None if shown is None else shown.classified)
         of_folder = isinstance(chosen, Path) or (chosen is not None and chosen is self._from_table)
-        # While a folder is classified its rows still come.
-        listed = of_folder and not self._runner.busy
-        self.view.show_rows(self._rows if listed else ())
+        self.view.show_rows(self._rows if of_folder else (), self._order, self._coming is not None)
 
     def _run_text(self, chosen: Any) -> str:
-        device = self._device
-        on = "" if device is None else " on CPU" if device.kind == "cpu" else f" on {device.title}"
         if isinstance(chosen, Path):
-            return f"Classify folder {chosen.name}{on}"
-        return f"Classify {'picture' if chosen is not None and not is_ct(chosen) else 'CT'}{on}"
+            return f"Classify folder {chosen.name}{self._on_words()}"
+        kind = "picture" if chosen is not None and not is_ct(chosen) else "CT"
+        return f"Classify {kind}{self._on_words()}"
 
     def _of(self, layer: Any) -> Shown | None:
         return next((one for one in self._shown if one.layer is layer), None)

@@ -8,7 +8,7 @@ from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_covseg.plugin.classify_texts import percent
+from napari_covseg.reports.wording import chance_percent
 
 _ROW_PX, _FONT_PX, _GAP_PX = 22, 12, 8
 _BAR, _TOP_BAR, _EMPTY = QColor("#7d8fd6"), QColor("#2f78e6"), QColor(128, 135, 144, 60)
@@ -32,7 +32,7 @@ class Bars(QWidget):
         rows = zip(classes, chances, spread, strict=True)
         self.rows = sorted(rows, key=lambda row: -row[1])
         self.setFixedHeight(_ROW_PX * len(self.rows))
-        spoken = [f"{name} {percent(chance)}" for name, chance, _ in self.rows]
+        spoken = [f"{name} {chance_percent(chance)}" for name, chance, _ in self.rows]
         self.setAccessibleDescription(", ".join(spoken))
         self.update()
 
@@ -66,5 +66,5 @@ class Bars(QWidget):
             middle = bar.center().y()
             painter.drawLine(left + round(whole * low), middle, left + round(whole * high), middle)
             figure = QRect(self.width() - figures, top, figures, _ROW_PX)
-            painter.drawText(figure, aside | Qt.AlignmentFlag.AlignRight, percent(chance))
+            painter.drawText(figure, aside | Qt.AlignmentFlag.AlignRight, chance_percent(chance))
         painter.end()

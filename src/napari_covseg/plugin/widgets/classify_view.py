@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
@@ -18,23 +17,17 @@ from qtpy.QtWidgets import (
 )
 
 from napari_covseg.plugin import classify_texts as texts
+from napari_covseg.plugin.classifying_folder import FileRow, Order
 from napari_covseg.plugin.widgets.classify_bars import Bars
-from napari_covseg.plugin.widgets.device_line import DeviceLine
-from napari_covseg.plugin.widgets.opening import Opening
-from napari_covseg.plugin.widgets.pieces import (
-    Folded,
-    Running,
-    paragraph,
-    primary_button,
-    scrolled,
-)
+from napari_covseg.plugin.widgets.model_panel import ModelView
+from napari_covseg.plugin.widgets.pieces import Folded, filled, paragraph, side_by_side
 from napari_covseg.plugin.widgets.quantify_tables import FiguresTable
+from napari_covseg.reports.classification import UNSURE
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_covseg.plugin.classifying import Classified
-    from napari_covseg.plugin.classifying_folder import FileRow
 
 _UNSURE = "QLabel { background: #8a5a00; color: white; font-weight: 600; padding: 6px; }"
 _MOST_ROWS = 12
@@ -45,7 +38,7 @@ class ResultView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unsure = paragraph(texts.UNSURE)
+        self.unsure = paragraph(UNSURE)
         self.unsure.setStyleSheet(_UNSURE)
         self.headline = paragraph("")
         self.headline.setStyleSheet("font-size: 16px;")
@@ -75,7 +68,7 @@ class ResultView(QWidget):
         self.unsure.setVisible(result.unsure)
         self.headline.setText(texts.headline(result))
         self.bars.show_chances(result.classes, result.probabilities, result.spread)
-        words = [texts.doubt_words(result), texts.source_words(result)]
+        words = [texts.doubt_text(result), texts.source_words(result)]
         words += [f"⚠ {text}" for text in result.warnings]
         self.words.setText("\n".join(text for text in words if text))
         self.go.setVisible(result.shown is not None)
@@ -100,6 +93,9 @@ class FolderView(QWidget):
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.setWordWrap(False)
         self.table.verticalHeader().hide()
+        self.table.horizontalHeader().setSortIndicatorShown(True)
+        self._rows: Sequence[FileRow] = ()
+        self._coming = False
         self.save = QPushButton("Save as CSV…")
         self.save.setToolTip("Every file with its probabilities, in the order of the table")
         column = QVBoxLayout(self)
@@ -107,26 +103,28 @@ class FolderView(QWidget):
         for part in (self.words, self.table, self.save):
             column.addWidget(part)
 
-    def show_rows(self, rows: Sequence[FileRow]) -> None:
-        """Fill it; ``rows`` come in the order of the table."""
-        self.words.setText(texts.folder_words(rows))
+    def show_rows(self, rows: Sequence[FileRow], order: Order, coming: bool) -> None:
+        """Fill it; ``rows`` come in the order of the table, more of them while ``coming``."""
+        if rows is self._rows and coming == self._coming:
+            return
+        self._rows, self._coming = rows, coming
+        self.words.setText(texts.folder_words(rows, order == Order(), coming))
+        self.save.setEnabled(not coming)
         self.table.show_rows(texts.file_rows(rows[: texts.MOST_LISTED]))
+        way = Qt.SortOrder.DescendingOrder if order.turned else Qt.SortOrder.AscendingOrder
+        self.table.horizontalHeader().setSortIndicator(order.column, way)
+        left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         for index in range(self.table.rowCount()):
             for column in (0, 1):
-                left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
                 self.table.item(index, column).setTextAlignment(left)
 
 
-class ClassifyView(QWidget):
+class ClassifyView(ModelView):
     """Top to bottom: the button, what to classify, the model, the answer, options, the notice."""
 
     def __init__(self, viewer: Viewer, source: Any) -> None:
-        super().__init__()
-        self.setMinimumWidth(360)
-        self.run = primary_button("Classify", "Say how probable each class of the model is")
-        self.running = Running()
+        super().__init__(viewer, "Classify", "Say how probable each class of the model is")
         self.source = source
-        self.empty = Opening(viewer)
         self.picture = QPushButton("Open picture…")
         self.picture.setToolTip("A chest X-ray or a slice of CT: PNG, JPEG or DICOM")
         self.folder = QPushButton("Choose folder…")
@@ -136,6 +134,7 @@ class ClassifyView(QWidget):
         self.model.setToolTip("The classifier: the shipped one, or one of your own")
         self.choose = QPushButton("Own model…")
         self.choose.setToolTip("The folder of a classifier that covseg classify-train made")
+        self.choose.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.shipped = paragraph(f"<small>{texts.SHIPPED}</small>")
         self.result = ResultView()
         self.rows = FolderView()
@@ -144,32 +143,22 @@ class ClassifyView(QWidget):
         self.heat.setChecked(True)
         self.weights = QPushButton("")
         self.no_weights = QPushButton("None")
-        self.device = DeviceLine()
         self._build()
 
     def _build(self) -> None:
-        self.source_row = _row(QLabel("Classify"), self.source.native)
+        self.source_row = side_by_side(QLabel("Classify"), self.source.native)
         options = Folded("Options")
         options.addWidget(self.heat)
-        options.addWidget(_row(QLabel("ImageNet weights"), self.weights, self.no_weights))
+        options.addWidget(side_by_side(QLabel("ImageNet weights"), self.weights, self.no_weights))
         self.weights.setToolTip("Only for a classifier that was trained on ImageNet features")
         self.no_weights.setToolTip("Without a file of weights")
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        model = _row(QLabel("Model"), self.model, self.choose)
-        files = _row(self.picture, self.folder)
-        parts = (self.source_row, self.empty, files, model, self.shipped, self.result, self.rows)
-        for part in (*parts, options, self.device):
-            column.addWidget(part)
-        column.addStretch(1)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        scroll = scrolled(inner)
-        for part in (self.run, self.running, scroll, paragraph(f"<small>{texts.NOTICE}</small>")):
-            outer.addWidget(part)
-        outer.setStretchFactor(scroll, 1)
+        self.model_row = side_by_side(QLabel("Model"), self.model, self.choose)
+        files = side_by_side(self.picture, self.folder)
+        # The table first: it must not move while one row after the other is opened.
+        asked = (self.source_row, self.empty, files, self.model_row, self.shipped)
+        said = (self.rows, self.result, options, self.device)
+        notice = paragraph(f"<small>{texts.NOTICE}</small>")
+        filled(self, (self.run, self.running), (*asked, *said), (notice,))
         self.show_running(False)
         self.show_answer(None)
         self.show_rows(())
@@ -199,27 +188,14 @@ class ClassifyView(QWidget):
         if classified is not None:
             self.result.show_answer(classified)
 
-    def show_rows(self, rows: Sequence[FileRow]) -> None:
+    def show_rows(
+        self, rows: Sequence[FileRow], order: Order | None = None, coming: bool = False
+    ) -> None:
         """The answers for a folder, if there are any."""
         self.rows.setVisible(bool(rows))
         if rows:
-            self.rows.show_rows(rows)
+            self.rows.show_rows(rows, order or Order(), coming)
 
-    def show_running(self, running: bool) -> None:
-        """Progress and Cancel stand in place of the button while it works."""
-        self.run.setVisible(not running)
-        self.running.setVisible(running)
-        for part in (self.source_row, self.picture, self.folder, self.model, self.choose):
-            part.setEnabled(not running)
-        if running:
-            self.running.restart()
-
-
-def _row(*parts: QWidget) -> QWidget:
-    """Side by side; a box takes what room there is."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for part in parts:
-        layout.addWidget(part, 0 if isinstance(part, QLabel) else 1)
-    return row
+    def held(self) -> tuple[QWidget, ...]:
+        """What cannot be changed while it works."""
+        return (self.source_row, self.picture, self.folder, self.model_row)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_covseg.plugin.correction import Correction
 from napari_covseg.plugin.desk import desk_of
@@ -22,6 +22,7 @@ from napari_covseg.plugin.widgets.correct_uncertainty import CorrectUncertainty
 from napari_covseg.plugin.widgets.correct_view import CorrectView
 from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.errors import tell_error
+from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
@@ -62,10 +63,7 @@ class CorrectWidget(QWidget):
             self, self.view, self.session, self.tell, self._show_soon, self.start_empty
         )
         self._refresh = QTimer(self, singleShot=True, interval=TABLE_MS)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
+        docked(self, self.view)
         self._connect(napari_viewer)
         self._adopt()
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin import preferences
@@ -20,11 +19,10 @@ from napari_covseg.plugin.detecting import (
     written_steps,
 )
 from napari_covseg.plugin.layers import placement_of, volume_of
-from napari_covseg.plugin.session import session_of
-from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.detect_view import DetectView
 from napari_covseg.plugin.widgets.errors import tell_error
+from napari_covseg.plugin.widgets.model_panel import ModelPanel
 from napari_covseg.plugin.worker import Callbacks, Runner
 from napari_covseg.workflows.detect_settings import DetectSettings
 
@@ -32,49 +30,29 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_covseg.models.device import Device
     from napari_covseg.workflows.detect import DetectResult
 
 MODEL = "folders/detector"
 
 
-class DetectWidget(QWidget):
+class DetectWidget(ModelPanel):
     """The dock widget: ties `DetectView` to the session, the viewer and the workflow."""
 
+    view: DetectView
+
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewing = viewing_of(napari_viewer)
-        self.session = session_of(napari_viewer)
+        super().__init__(napari_viewer, parent)
         self.ct = ct_box(self.session, "The CT to look through")
         self.view = DetectView(napari_viewer, self.ct, DetectSettings())
-        self._runner, self._saver = Runner(), Runner()
-        self._retired = False
-        self._device: Device | None = None
-        self._looked = False
+        self._saver = Runner()
         self._shown: list[Shown] = []
-        # Without this napari pushes the widget into the upper half of its dock.
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
         view = self.view
         view.run.clicked.connect(self.start)
-        view.running.cancel.clicked.connect(self.cancel)
         view.choose.clicked.connect(self.choose)
         view.save.clicked.connect(self.save)
         view.table.row_clicked.connect(self.go_to)
-        view.device.found.connect(self._on_device)
         self.ct.changed.connect(self._refresh)
-        napari_viewer.layers.events.inserted.connect(self._on_layers)
-        napari_viewer.layers.events.removed.connect(self._on_layers)
-        # napari deletes docks without closing their widgets.
-        self.destroyed.connect(partial(DetectWidget.retire, self))
-        self._refresh()
-
-    @property
-    def viewer(self) -> Viewer:
-        """The viewer that this widget is docked in."""
-        return self.session.viewer
+        self._begin(napari_viewer)
 
     @property
     def model(self) -> str:
@@ -82,29 +60,14 @@ class DetectWidget(QWidget):
         chosen = preferences.load_text(MODEL, "")
         return chosen if chosen and Path(chosen).is_dir() else ""
 
-    def showEvent(self, event: Any) -> None:
-        """Look for the device when the widget is first seen."""
-        super().showEvent(event)
-        if not self._looked:
-            self._looked = True
-            self.view.device.look("auto")
-
-    def closeEvent(self, event: Any) -> None:
-        """Stop what runs; its result would have nowhere to go."""
-        self.retire()
-        super().closeEvent(event)
-
     def retire(self, *_: Any) -> None:
         """Stop everything; from now on nothing here may touch a Qt object."""
-        self._retired = True
-        for runner in (self._runner, self._saver):
-            runner.abandon()
-        self.view.device.stop()
-        self.view.empty.stop()
+        self._saver.abandon()
+        super().retire()
 
     def jobs_running(self) -> bool:
         """Whether anything is being looked for or saved."""
-        return self._runner.busy or self._saver.busy
+        return super().jobs_running() or self._saver.busy
 
     # What the user does
 
@@ -128,21 +91,7 @@ class DetectWidget(QWidget):
         except CovsegError as error:
             show_error(str(error))
             return
-        self.view.show_running(True)
-        self._runner.start(
-            lambda: detected_steps(volume, settings),
-            Callbacks(
-                progress=lambda step: self.view.running.show_progress(step, time.monotonic()),
-                result=lambda result: self._on_result(layer, result),
-                error=self._on_error,
-                cancelled=self._on_cancelled,
-            ),
-        )
-
-    def cancel(self) -> None:
-        """Stop looking."""
-        self.view.running.show_cancelling()
-        self._runner.cancel()
+        self._run(lambda: detected_steps(volume, settings), partial(self._on_result, layer))
 
     def go_to(self, number: str) -> None:
         """Show the slice in which a lesion scores best."""
@@ -177,7 +126,6 @@ class DetectWidget(QWidget):
     # What comes back
 
     def _on_result(self, layer: Image, result: DetectResult) -> None:
-        self.view.show_running(False)
         if layer not in self.viewer.layers:
             return
         older = self._of(layer)
@@ -193,20 +141,6 @@ class DetectWidget(QWidget):
         if result.detection.lesions:
             self.go_to("1")
 
-    def _on_error(self, error: Exception) -> None:
-        self.view.show_running(False)
-        self._refresh()
-        tell_error(error)
-
-    def _on_cancelled(self) -> None:
-        self.view.show_running(False)
-        self._refresh()
-        show_info("Cancelled: nothing was changed.")
-
-    def _on_device(self, device: Device | None) -> None:
-        self._device = device
-        self._refresh()
-
     def _on_layers(self, event: Any) -> None:
         if self._retired:
             return
@@ -214,12 +148,12 @@ class DetectWidget(QWidget):
         follow(self.ct, event)
         self._refresh()
 
-    def _refresh(self) -> None:
+    def _refresh(self, *_: Any) -> None:
         if self._retired:
             return
-        layer, device = self.ct.value, self._device
-        on = "" if device is None else " on CPU" if device.kind == "cpu" else f" on {device.title}"
-        self.view.show_choice(layer is not None, Path(self.model).name, f"Find lesions{on}")
+        layer = self.ct.value
+        run_text = f"Find lesions{self._on_words()}"
+        self.view.show_choice(layer is not None, Path(self.model).name, run_text)
         shown = self._of(layer)
         self.view.show_result(None if shown is None else shown.result)
 

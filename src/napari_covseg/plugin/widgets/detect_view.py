@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_covseg.plugin.detecting import COLUMNS, TIPS, rows_of
-from napari_covseg.plugin.widgets.device_line import DeviceLine
-from napari_covseg.plugin.widgets.opening import Opening
-from napari_covseg.plugin.widgets.pieces import (
-    Folded,
-    Running,
-    paragraph,
-    primary_button,
-    scrolled,
-)
+from napari_covseg.plugin.widgets.model_panel import ModelView
+from napari_covseg.plugin.widgets.pieces import Folded, filled, paragraph, side_by_side
 from napari_covseg.plugin.widgets.quantify_tables import FiguresTable
 from napari_covseg.workflows.detect_settings import LEAST_SCORE, DetectSettings
 
@@ -40,16 +31,12 @@ NO_DETECTOR = (
 MOST_ROWS = 12
 
 
-class DetectView(QWidget):
+class DetectView(ModelView):
     """Top to bottom: the button, the CT, the detector, what was found, options, the notice."""
 
     def __init__(self, viewer: Viewer, ct: Any, settings: DetectSettings) -> None:
-        super().__init__()
-        self.setMinimumWidth(360)
-        self.run = primary_button("Find lesions", "Look for GGO and consolidation in every slice")
-        self.running = Running()
+        super().__init__(viewer, "Find lesions", "Look for GGO and consolidation in every slice")
         self.ct = ct
-        self.empty = Opening(viewer)
         self.detector = paragraph("")
         self.choose = QPushButton("Choose a detector…")
         self.choose.setToolTip("The folder of a detector that covseg detect-train made")
@@ -62,35 +49,20 @@ class DetectView(QWidget):
         self.score.setSingleStep(0.05)
         self.score.setValue(settings.score)
         self.score.setToolTip("What scores less is left out; lower finds more, and more wrongly")
-        self.device = DeviceLine()
         self._build()
 
     def _build(self) -> None:
-        self.ct_row = QWidget()
-        row = QHBoxLayout(self.ct_row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("CT"))
-        row.addWidget(self.ct.native, 1)
+        self.ct_row = side_by_side(QLabel("CT"), self.ct.native)
         options = Folded("Options")
         form = QWidget()
         rows = QFormLayout(form)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addRow("Least score", self.score)
         options.addWidget(form)
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
         parts = (self.ct_row, self.empty, self.detector, self.choose, self.summary, self.table)
-        for part in (*parts, self.save, options, self.device):
-            column.addWidget(part)
-        column.addStretch(1)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        scroll = scrolled(inner)
-        for part in (self.run, self.running, scroll, paragraph(f"<small>{NOTICE}</small>")):
-            outer.addWidget(part)
-        outer.setStretchFactor(scroll, 1)
+        notice = paragraph(f"<small>{NOTICE}</small>")
+        below = (self.save, options, self.device)
+        filled(self, (self.run, self.running), (*parts, *below), (notice,))
         self.show_running(False)
         self.show_result(None)
 
@@ -121,11 +93,6 @@ class DetectView(QWidget):
         words += [f"⚠ {text}" for text in result.warnings]
         self.summary.setText("\n".join(words))
 
-    def show_running(self, running: bool) -> None:
-        """Progress and Cancel stand in place of the button while it works."""
-        self.run.setVisible(not running)
-        self.running.setVisible(running)
-        for part in (self.choose, self.score):
-            part.setEnabled(not running)
-        if running:
-            self.running.restart()
+    def held(self) -> tuple[QWidget, ...]:
+        """What cannot be changed while it works."""
+        return (self.ct_row, self.choose, self.score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -56,6 +58,49 @@ def scrolled(inner: QWidget) -> QScrollArea:
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     scroll.setWidget(inner)
     return scroll
+
+
+def docked(widget: QWidget, view: QWidget) -> None:
+    """Put what a dock widget looks like into it."""
+    # Without this napari pushes the widget into the upper half of its dock.
+    widget.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+    layout = QVBoxLayout(widget)
+    layout.setContentsMargins(6, 6, 6, 4)
+    layout.addWidget(view)
+
+
+def filled(
+    view: QWidget,
+    top: Iterable[QWidget],
+    parts: Iterable[QWidget],
+    foot: Iterable[QWidget],
+    gap: int = 8,
+) -> QScrollArea:
+    """From top to bottom: what stays in sight, what scrolls, and what stays below."""
+    inner = QWidget()
+    column = QVBoxLayout(inner)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(gap)
+    for part in parts:
+        column.addWidget(part)
+    column.addStretch(1)
+    scroll = scrolled(inner)
+    outer = QVBoxLayout(view)
+    outer.setContentsMargins(0, 0, 0, 0)
+    for part in (*top, scroll, *foot):
+        outer.addWidget(part)
+    outer.setStretchFactor(scroll, 1)
+    return scroll
+
+
+def side_by_side(*parts: QWidget) -> QWidget:
+    """A row; what is no label shares the room there is."""
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for part in parts:
+        layout.addWidget(part, 0 if isinstance(part, QLabel) else 1)
+    return row
 
 
 class Folded(QCollapsible):

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin.desk import desk_of
@@ -21,6 +21,7 @@ from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.study import study_of
 from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.errors import tell_error
+from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.widgets.quantify_files import QuantifyFiles
 from napari_covseg.plugin.widgets.quantify_view import QuantifyView
 from napari_covseg.plugin.worker import Callbacks, Runner
@@ -61,10 +62,7 @@ class QuantifyWidget(QWidget):
         self._retired = False
         self._quiet = QTimer(self, singleShot=True, interval=QUIET_MS)
         self._live_soon = QTimer(self, singleShot=True, interval=_LIVE_MS)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
+        docked(self, self.view)
         self._connect(napari_viewer)
         self._adopt()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices, QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_covseg.domain.errors import CovsegError, UsageError
 from napari_covseg.domain.progress import Steps
@@ -39,6 +39,7 @@ from napari_covseg.plugin.study import study_of
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.errors import tell_error
+from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.widgets.report_view import ReportView
 from napari_covseg.plugin.worker import Callbacks, Runner
 from napari_covseg.workflows.report_request import FORMATS
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
+    from napari_covseg.plugin.classifying import Classified
     from napari_covseg.reports.findings_content import FindingsContent, Reading
 
 _DEFAULT_FORMATS = "html,pdf"
@@ -70,10 +72,7 @@ class ReportWidget(QWidget):
         self._pages: tempfile.TemporaryDirectory[str] | None = None
         self._retired = False
         self.view.formats.choose(_remembered_formats())
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
+        docked(self, self.view)
         self._connect(napari_viewer)
         self._adopt()
 
@@ -84,6 +83,7 @@ class ReportWidget(QWidget):
         view.look.clicked.connect(self.preview)
         view.copy.clicked.connect(self.copy)
         view.browse.clicked.connect(self.browse)
+        view.classifier.toggled.connect(self._on_classifier)
         reader = view.reader
         reader.sign.clicked.connect(self.sign_or_withdraw)
         reader.findings.textChanged.connect(self._on_text)
@@ -92,6 +92,7 @@ class ReportWidget(QWidget):
         self.ct.changed.connect(self._adopt)
         self.session.changed.connect(self._adopt)
         self.session.lobes_changed.connect(self._on_lobes)
+        self.session.classified.connect(self._on_classified)
         self.study.changed.connect(self._on_study)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
@@ -141,6 +142,7 @@ class ReportWidget(QWidget):
         layers = tuple(layer for layer in found if layer is not None)
         if ct is not self._shown:
             self._shown = ct
+            self.view.offer_classifier(self.session.classified_of(ct) is not None, False)
             self._runner.abandon()
             self.view.show_running(False)
             self.view.preview.clear()
@@ -171,6 +173,24 @@ class ReportWidget(QWidget):
         """The figures that were shown rest on other lobes."""
         if not self._retired and ct is self._shown:
             self._mark_old()
+
+    def _on_classified(self, ct: Image) -> None:
+        """A classifier said something new of a CT."""
+        if self._retired or ct is not self._shown:
+            return
+        ticked = self.view.classifier.isChecked()
+        self.view.offer_classifier(True, ticked)
+        if ticked:
+            self._on_classifier()
+
+    def _on_classifier(self) -> None:
+        """The report says more, less or something else than what was signed."""
+        self._withdraw("The report was changed: the sign-off was withdrawn.")
+
+    def _told(self) -> Classified | None:
+        """What a classifier says, where the reader wants it in the report."""
+        said = self.session.classified_of(self._shown)
+        return said if self.view.classifier.isChecked() else None
 
     def _mark_old(self) -> None:
         self.view.preview.stale.setVisible(self.view.preview.isVisibleTo(self.view))
@@ -247,12 +267,12 @@ class ReportWidget(QWidget):
 
     def sign(self, name: str) -> None:
         """Sign the labels as they are measured now, and the text beside them."""
-        ct = self._shown
+        ct, told = self._shown, self._told()
 
         def signed(content: FindingsContent) -> None:
             if ct is None or ct is not self._shown:
                 return
-            if content.reading != self.reading():
+            if content.reading != self.reading() or told is not self._told():
                 show_warning("The report was changed meanwhile: sign it again.")
                 return
             sha256 = content.provenance.labels_sha256
@@ -347,6 +367,7 @@ class ReportWidget(QWidget):
             return
         self._show_scores()
         reading, signed = self.reading(), self.readings.signed_labels(ct)
+        told = self._told()
         lobes, held = self.session.lobes.get(ct), self._measured
         held = held if held is not None and held.fits(watch, lobes) else None
         try:
@@ -360,7 +381,7 @@ class ReportWidget(QWidget):
             return
         self.view.show_running(True)
         self._runner.start(
-            lambda: acted_steps(measuring, reading, signed, act),
+            lambda: acted_steps(measuring, reading, signed, told, act),
             Callbacks(
                 progress=lambda step: self.view.running.show_progress(step, time.monotonic()),
                 result=partial(

@@ -70,6 +70,10 @@ class ReportView(QWidget):
         self.browse.setToolTip("Look at the whole report; nothing is saved")
         self.look = QPushButton("Preview")
         self.look.setToolTip("Measure, and show key pictures and findings here")
+        self.classifier = QCheckBox("With what the classifier says")
+        self.classifier.setToolTip(
+            "A section of its own: probability, doubt and heat map. Research, not a diagnosis"
+        )
         self.formats = _Formats()
         self.preview = _Preview()
         self.notice = paragraph(f"<small>{NOTICE}</small>")
@@ -89,6 +93,7 @@ class ReportView(QWidget):
         for button in (self.look, self.copy, self.browse):
             acts.addWidget(button, 1)
         body.addWidget(self.reader)
+        body.addWidget(self.classifier)
         body.addLayout(acts)
         for part in (self.formats, self.preview):
             body.addWidget(part)
@@ -113,7 +118,7 @@ class ReportView(QWidget):
             *(self.save, self.running.cancel, self.ct.native),
             *(self.empty.folder, self.empty.file, self.empty.sample),
             *(self.reader.findings, self.reader.impression, self.reader.co_rads),
-            *(self.reader.sign, self.look, self.copy, self.browse),
+            *(self.reader.sign, self.classifier, self.look, self.copy, self.browse),
             *self.formats.boxes.values(),
         ]
         for before, after in pairwise(stops):
@@ -127,12 +132,19 @@ class ReportView(QWidget):
         self.body.setVisible(has_labels)
         self.save.setEnabled(has_labels)
 
+    def offer_classifier(self, said: bool, tick: bool) -> None:
+        """Whether a classifier said something of this CT, and whether that is to be told."""
+        self.classifier.setVisible(said)
+        self.classifier.blockSignals(True)
+        self.classifier.setChecked(said and tick)
+        self.classifier.blockSignals(False)
+
     def show_running(self, running: bool) -> None:
         """Progress and Cancel stand in place of the button while it works."""
         self.save.setVisible(not running)
         self.running.setVisible(running)
-        for button in (self.look, self.copy, self.browse, self.reader.sign):
-            button.setEnabled(not running)
+        for part in (self.look, self.copy, self.browse, self.reader.sign, self.classifier):
+            part.setEnabled(not running)
         if running:
             self.running.restart()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import notification_manager, show_error, show_warning
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress
@@ -26,6 +26,7 @@ from napari_covseg.plugin.retrain_texts import (
 )
 from napari_covseg.plugin.retraining import Overview, Retraining, give_up_steps, overview_steps
 from napari_covseg.plugin.widgets.author import author_or_ask
+from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.widgets.retrain_model_acts import ModelActs
 from napari_covseg.plugin.widgets.retrain_view import RetrainView
 from napari_covseg.plugin.worker import Callbacks, Runner
@@ -54,10 +55,7 @@ class RetrainWidget(QWidget):
         self.acts = ModelActs(
             self, self.view, lambda: self.desk.store, self._on_store_touched, self._tell
         )
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
+        docked(self, self.view)
         self._connect()
 
     def _connect(self) -> None:

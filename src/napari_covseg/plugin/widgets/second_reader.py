@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin import preferences
@@ -15,6 +15,7 @@ from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.errors import tell_error
+from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.widgets.second_reader_acts import ReviewActs
 from napari_covseg.plugin.widgets.second_reader_keys import (
     BEFORE_KEY,
@@ -47,10 +48,7 @@ class ReviewWidget(QWidget):
         )
         self._active = self._retired = False
         self._watch = QTimer(self, interval=REFRESH_MS)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(view)
+        docked(self, view)
         self._connect(napari_viewer)
         self.cases.show()
 

@@ -14,7 +14,7 @@ from napari.utils.notifications import (
     show_warning,
 )
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress
@@ -33,6 +33,7 @@ from napari_covseg.plugin.session import (
 )
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.ct_box import ct_box, follow
+from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.widgets.segment_view import SegmentView
 from napari_covseg.plugin.worker import Callbacks, Runner
 
@@ -63,11 +64,7 @@ class SegmentWidget(QWidget):
         self._requested = ""
         self._started = 0.0
         self._remeasure = QTimer(self, singleShot=True, interval=REMEASURE_AFTER_MS)
-        # Without this napari pushes the widget into the upper half of its dock.
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 4)
-        layout.addWidget(self.view)
+        docked(self, self.view)
         self._connect(napari_viewer)
         self._refresh()
         self._on_store()
