@@ -6,6 +6,7 @@ None of them has a placement, so no other part of the plugin takes them for labe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -264,6 +265,6 @@ def legend_html(first: str, second: str, both: str, left_open: bool = False) -> 
     if left_open:
         parts.append((LABEL_COLOURS[Label.INFECTION], "■", "class open"))
     return " &nbsp; ".join(
-        f'<span style="color:{colour};">{sign}</span>&nbsp;{text.replace(" ", "&nbsp;")}'
+        f'<span style="color:{colour};">{sign}</span>&nbsp;{escape(text).replace(" ", "&nbsp;")}'
         for colour, sign, text in parts
     )

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.widgets.pieces import paragraph
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class VersionTable(QWidget):
         for row, version in enumerate(self._versions):
             for column, text in enumerate(cells(version, accepted)):
                 item = QTableWidgetItem(text)
-                item.setToolTip(tooltip(version))
+                item.setToolTip(plain(tooltip(version)))
                 if column in _RIGHT:
                     item.setTextAlignment(
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.widgets.pieces import Running
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class _Table(QTableWidget):
                 font = self.font()
                 font.setBold(line.live)
                 item.setFont(font)
-                item.setToolTip(_tip(line))
+                item.setToolTip(plain(_tip(line)))
                 if column == 4:
                     right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     item.setTextAlignment(right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -84,7 +85,8 @@ class RetrainVerdict(QFrame):
         colour = tone(self, colours)
         self.setStyleSheet(f"QFrame#verdict {{ border-left: 4px solid {colour}; }}")
         self.title.setText(
-            f'<span style="color: {colour}; font-size: large;">{sign}</span> <b>{verdict.title}</b>'
+            f'<span style="color: {colour}; font-size: large;">{sign}</span> '
+            f"<b>{escape(verdict.title)}</b>"
         )
         self.reason.setText(sentence(decision))
         self.table.show_decision(decision)

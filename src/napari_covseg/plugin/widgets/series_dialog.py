@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import plain
+
 if TYPE_CHECKING:
     from napari_covseg.io import SeriesInfo
 
@@ -43,7 +45,9 @@ class SeriesDialog(QDialog):
         self.buttons.rejected.connect(self.reject)
         self.table.itemDoubleClicked.connect(lambda _: self.accept())
         layout = QVBoxLayout(self)
-        layout.addWidget(QLabel(f"'{folder}' holds {len(series)} series. Which one to open?"))
+        layout.addWidget(
+            QLabel(plain(f"'{folder}' holds {len(series)} series. Which one to open?"))
+        )
         layout.addWidget(self.table)
         layout.addWidget(self.buttons)
         self._select_best()
@@ -63,7 +67,7 @@ class SeriesDialog(QDialog):
         for row, series in enumerate(self._series):
             for column, text in enumerate(_cells(series)):
                 item = QTableWidgetItem(text)
-                item.setToolTip(series.reason or text)
+                item.setToolTip(plain(series.reason or text))
                 if column in (0, 3, 4):
                     item.setTextAlignment(
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter

@@ -13,6 +13,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import plain
+
 
 class WindowDialog(QDialog):
     """Two numbers in HU, with the reader's reason above them."""
@@ -21,7 +23,7 @@ class WindowDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Not in Hounsfield units")
         self.setMinimumWidth(440)
-        why = QLabel(reason)
+        why = QLabel(plain(reason))
         why.setWordWrap(True)
         self.low, self.high = _spin(-1350), _spin(150)
         form = QFormLayout()
