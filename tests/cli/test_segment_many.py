@@ -119,12 +119,12 @@ def test_another_model_of_the_same_name_is_another_result(
 
 
 def test_a_result_may_be_moved_with_its_inputs(scans, model_folder, tmp_path, capsys, segmented):
-    run(capsys, scans, model_folder, scans / "out")
+    run(capsys, scans, model_folder, scans / "out", "--uncertainty")
     os.rename(scans, tmp_path / "moved")
     segmented.clear()
     moved = tmp_path / "moved"
-    found = run(capsys, moved, model_folder, moved / "out")[1]
-    assert set(found.values()) == {True}
+    found = run(capsys, moved, model_folder, moved / "out", "--uncertainty")[1]
+    assert found == {"one": True, "two": True, "three": True}  # nothing that was written
     assert segmented == []
 
 
@@ -215,7 +215,11 @@ def test_a_table_in_parquet(scan, model_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("cases.xlsx", "expected a name in .csv or .parquet"), ("cases.parquet", "[parquet]")],
+    [
+        ("cases.xlsx", "expected a name in .csv or .parquet"),
+        ("cases.parquet", "[parquet]"),
+        ("missing/cases.csv", "its folder does not exist"),
+    ],
 )
 def test_a_table_that_cannot_be_written_is_told_first(
     scan, model_folder, tmp_path, capsys, monkeypatch, name, words
@@ -249,3 +253,43 @@ def test_a_full_disk_stops_one_case_and_not_the_others(
         "two": False,
         "three": True,
     }
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_what_threads_give(scans, model_folder, tmp_path, capsys, monkeypatch):
+    """In the order of the inputs; and each finds done what the other did."""
+    pytest.importorskip("distributed")
+    monkeypatch.chdir(tmp_path)  # paths that only this process could resolve
+    assert main(command("in", model_folder, "out", "--scheduler", "local", "--json")) == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert [one["case"] for one in printed["results"]] == ["one", "two", "three"]
+    (error,) = printed["errors"]
+    assert error["error"] == "bad.nii.gz: the file is empty (0 bytes)"
+    assert os.listdir(tmp_path / "out" / FOLDER)  # records, and no folder of the run
+    assert not list((tmp_path / "out" / FOLDER).glob("run-*"))
+    assert run(capsys, scans, model_folder, tmp_path / "out")[1] == dict.fromkeys(
+        ("one", "two", "three"), True
+    )
+    run(capsys, scans, model_folder, tmp_path / "threads")
+    for name in ("one", "two", "three"):
+        theirs, ours = (
+            (tmp_path / folder / f"{name}_labels.nii.gz").read_bytes()
+            for folder in ("out", "threads")
+        )
+        assert theirs == ours
+
+
+def test_dask_is_named_where_it_is_missing(scan, model_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    arguments = command(scan, model_folder, tmp_path / "out", "--scheduler", "local")
+    assert main(arguments) == 2
+    assert "[cluster]" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_is_one_line(scan, model_folder, tmp_path, capsys):
+    pytest.importorskip("distributed")
+    arguments = command(scan, model_folder, tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9")
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert "no Dask scheduler answers there" in err

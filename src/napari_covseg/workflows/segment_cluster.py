@@ -26,6 +26,7 @@ LOCAL = "local"
 AHEAD = 2
 """Cases given to the cluster for each thread of a worker."""
 WITHOUT_WORKERS_S = 300.0
+START_S = 120
 STOP_S = 20.0
 """How long cases under way get to stop, when a run is cancelled."""
 _WAKE_S = 1.0
@@ -68,15 +69,33 @@ def connected(address: str, jobs: int) -> Iterator[Any]:
         with client:
             yield client
         return
-    cluster = distributed.LocalCluster(
-        n_workers=jobs,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=50,
-    )
-    with cluster, distributed.Client(cluster) as client:
+    with _local(jobs) as cluster, distributed.Client(cluster, timeout=START_S) as client:
         yield client
+
+
+@contextmanager
+def _local(jobs: int) -> Iterator[Any]:
+    """A cluster of processes here, which nobody else reaches; a busy machine gets time to start."""
+    import dask
+    import distributed
+
+    patience = {f"distributed.comm.timeouts.{one}": f"{START_S}s" for one in ("connect", "tcp")}
+    with dask.config.set(patience):
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
+            )
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise ResourceError(
+                "--scheduler local: its processes did not start in time; close other programs, or "
+                "leave it out"
+            ) from error
+        with cluster:
+            yield cluster
 
 
 def check_workers(client: Any, request: CaseRequest, run: RunFolder) -> dict[str, str]:
