@@ -1,8 +1,8 @@
 """Everything at its lower bound: ``python tools/lowest.py FOLDER``.
 
 Writes ``FOLDER/requirements.txt``: what ``setup.cfg`` names, its extra ``dev`` too, at the bounds
-there, and the newest of what those need. Fails where they do not fit together, and says why: a bound
-that nobody can install is one that nobody has tested. ``uv`` stands beside this Python or on PATH.
+there, and the newest of what those need. Fails where they do not fit together, and says why: a
+bound that nobody can install is one that nobody has tested. Needs ``uv``.
 """
 
 import configparser

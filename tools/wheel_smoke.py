@@ -1,0 +1,66 @@
+"""Run by ``try_wheel.py`` in a bare environment: the installed package does its work there."""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+
+def covseg(*arguments: str) -> str:
+    """What the installed command prints."""
+    name = Path(sysconfig.get_path("scripts"), "covseg")
+    done = subprocess.run([str(name), *arguments], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def command_line() -> None:
+    """Help, the demo, and its volumes."""
+    assert "segment" in covseg("--help")
+    said = covseg("demo", "--output", "demo")
+    assert "consolidation" in said.lower(), said
+    assert any(Path("demo").glob("*.nii.gz")), list(Path("demo").iterdir())
+
+
+def manifest() -> list[str]:
+    """The names of the docks that napari finds; every command of the manifest imports."""
+    from npe2 import PluginManager, PluginManifest
+
+    found = PluginManifest.from_distribution("napari-covseg")
+    found.validate_imports()
+    manager = PluginManager()
+    manager.discover()
+    assert manager.get_manifest("napari-covseg").package_version == found.package_version
+    return [widget.display_name for widget in found.contributions.widgets]
+
+
+def docks(names: list[str], binding: str) -> None:
+    """Every dock opens in a viewer on the binding that was asked for."""
+    import napari
+    import qtpy
+
+    running = str(qtpy.API_NAME)
+    assert running == binding, (running, binding)
+    viewer = napari.Viewer(show=True)
+    viewer.open_sample("napari-covseg", "chest_ct")
+    assert len(viewer.layers) == 1
+    for name in names:
+        dock, widget = viewer.window.add_plugin_dock_widget("napari-covseg", name)
+        assert dock.isVisible() or dock.toggleViewAction().isChecked(), name
+        assert widget.height() > 0, name
+    viewer.close()
+
+
+def main() -> None:
+    """Fails with a traceback at the first thing that is not so."""
+    import napari_covseg
+
+    installed = Path(sysconfig.get_path("purelib"))
+    assert Path(napari_covseg.__file__).is_relative_to(installed), napari_covseg.__file__
+    command_line()
+    names = manifest()
+    docks(names, sys.argv[1])
+    print(f"napari-covseg {napari_covseg.__version__} works with {sys.argv[1]}: {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    main()
