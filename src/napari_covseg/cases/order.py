@@ -21,6 +21,7 @@ from napari_covseg.domain.errors import InputError
 TO_ANNOTATE = (State.NEW, State.PREDICTED, State.IN_WORK)
 TO_REVIEW = (State.CORRECTED,)
 _RECENT = 5
+_NUMBERS = select(CaseRow.name, CaseRow.id)
 
 
 class Queue(StoreBase):
@@ -36,20 +37,21 @@ class Queue(StoreBase):
         ResourceError
             If the store may not be written to.
         """
+        scores = list(scores)
         with self._db.write() as session:
+            numbers = dict(session.execute(_NUMBERS).tuples().all())
+            before = select(ScoreRow).where(ScoreRow.model.in_({one.model for one in scores}))
+            known = {(row.case_id, row.model): row for row in session.scalars(before)}
             for score in scores:
                 if not all(map(math.isfinite, (score.value, *score.features))):
                     raise InputError(f"{score.case}: its score is not a number; compute it again")
-                session.merge(
-                    ScoreRow(
-                        case_id=find_case(session, score.case).id,
-                        model=score.model,
-                        value=score.value,
-                        slice=score.slice,
-                        features=list(score.features),
-                        detail=dict(score.detail),
-                    )
-                )
+                number = numbers.get(score.case) or find_case(session, score.case).id
+                row = known.get((number, score.model))
+                if row is None:
+                    row = known[number, score.model] = ScoreRow(case_id=number, model=score.model)
+                    session.add(row)
+                row.value, row.slice = score.value, score.slice
+                row.features, row.detail = list(score.features), dict(score.detail)
 
     def scores(self, model: str) -> dict[str, Score]:
         """The scores under a model (its SHA-256), by case; cases without one are not in it."""

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from napari_covseg.cases.branches import branches_of
+from napari_covseg.cases.branches import branch_rows
 from napari_covseg.cases.claims import CLAIM_MINUTES, claim_row, release_row
 from napari_covseg.cases.records import Kind, LabelVersion, SavedVersion, State
 from napari_covseg.cases.rows import find_case, live_claim, log, version_record
@@ -79,7 +79,7 @@ def insert(session: Session, identity: str, note: Mapping[str, Any]) -> SavedVer
     if row is None:
         row = _new_row(session, case, rows[-1].number if rows else 0, identity, note)
         rows.append(row)
-    beside = branches_of(row, rows)
+    beside = branch_rows(row, rows)
     if beside:
         others = {"beside": [one.id for one in beside]}
         log(session, row.author, "branch", case=case.name, version=row.id, detail=others)

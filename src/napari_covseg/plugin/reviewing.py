@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -152,15 +152,33 @@ def listing_steps(folder: Path, reader: str | None, shown: Shown) -> Steps[list[
 
     yield Progress(0, 1, "reading the list of cases")
     store = CaseStore.open(folder)
-    waiting = _waiting(store, reader) if shown is Shown.WAITING else None
-    found = []
-    for record in _candidates(store, shown) if waiting is None else waiting:
-        version = reviewable(store, record.name)
-        if version is not None:
-            found.append(Listed(record, version, store.branches(version.id)))
-    if waiting is not None and reader is not None:
+    if shown is not Shown.WAITING:
+        records = _candidates(store, shown)
+        return _listed(records, store.histories())
+    waiting, corrected = _waiting(store, reader), store.cases(states=[State.CORRECTED])
+    # After the cases: what was saved meanwhile is in it.
+    histories = store.histories()
+    found = _listed(waiting, histories)
+    if reader is not None:
         known = {one.record.name for one in found}
-        found += [one for one in _forks(store, reader) if one.record.name not in known]
+        found += [
+            one for one in _forks(corrected, histories, reader) if one.record.name not in known
+        ]
+    return found
+
+
+def _listed(
+    records: Iterable[CaseRecord], histories: Mapping[str, Sequence[LabelVersion]]
+) -> list[Listed]:
+    """Those of the cases that a person has drawn; asks the store nothing, they may be many."""
+    from napari_covseg.cases.branches import branches_among
+
+    found = []
+    for record in records:
+        history = histories.get(record.name, ())
+        version = _finished(history)
+        if version is not None:
+            found.append(Listed(record, version, tuple(branches_among(version, history))))
     return found
 
 
@@ -177,15 +195,14 @@ def _candidates(store: CaseStore, shown: Shown) -> list[CaseRecord]:
     return store.cases(states=states.get(shown))
 
 
-def _forks(store: CaseStore, reader: str) -> list[Listed]:
+def _forks(
+    corrected: Iterable[CaseRecord],
+    histories: Mapping[str, Sequence[LabelVersion]],
+    reader: str,
+) -> list[Listed]:
     """Corrected cases of which two versions stand side by side."""
-    found = []
-    for record in store.cases(states=[State.CORRECTED]):
-        version = reviewable(store, record.name)
-        beside = store.branches(version.id) if version is not None else ()
-        if version is not None and beside and record.claimed_by in ("", reader):
-            found.append(Listed(record, version, beside))
-    return found
+    free = [one for one in corrected if one.claimed_by in ("", reader)]
+    return [one for one in _listed(free, histories) if one.beside]
 
 
 def reviewable(store: CaseStore, case: str) -> LabelVersion | None:
@@ -196,11 +213,12 @@ def reviewable(store: CaseStore, case: str) -> LabelVersion | None:
     InputError
         If there is no such case.
     """
-    people = (
-        one
-        for one in reversed(store.history(case, drafts=False))
-        if one.kind is not Kind.PREDICTION and not one.set_aside
-    )
+    return _finished(store.history(case))
+
+
+def _finished(history: Sequence[LabelVersion]) -> LabelVersion | None:
+    unfinished = (Kind.PREDICTION, Kind.DRAFT)
+    people = (one for one in reversed(history) if one.kind not in unfinished and not one.set_aside)
     return next(people, None)
 
 
