@@ -71,6 +71,8 @@ def test_a_stopped_training_goes_on_to_the_same_result(images, tmp_path, monkeyp
     other = FineTuneSettings(start="random", frozen=0, size=32, epochs=3, batch=8, heads=3)
     with pytest.raises(UsageError, match="epochs was 2, is 3"):
         run_to_end(_train(images, other, state))
+    with pytest.raises(UsageError, match="pictures was"):
+        run_to_end(_train(images.subset(range(19)), SMALL, state))
 
 
 def test_frozen_blocks_stay_as_they_are(images):

@@ -9,6 +9,7 @@ They share what the trunk learnt from all pictures, so they differ less than net
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from collections.abc import Sequence
@@ -113,7 +114,9 @@ def fine_tune(
     network = HeadedNetwork(_start(settings.start), int(codes.max()) + 1, settings)
     steps = max(1, len(paths) // settings.batch)
     trainer = _Trainer(network, settings, device, _draws(groups, settings), steps)
-    about = {**asdict(settings), **recipe.to_dict(), "pictures": len(paths)}
+    listed = repr([(path.name, int(code)) for path, code in zip(paths, codes, strict=True)])
+    of = hashlib.sha256(listed.encode()).hexdigest()[:16]
+    about = {**asdict(settings), **recipe.to_dict(), "pictures": of}
     first = trainer.resume(state, about)
     targets, saved = torch.from_numpy(codes.astype(np.int64)), time.monotonic()
     for epoch in range(first, settings.epochs):
