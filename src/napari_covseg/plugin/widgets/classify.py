@@ -301,7 +301,7 @@ class ClassifyWidget(ModelPanel):
             return
         chosen, settings = self.source.value, self.settings
         own = preferences.load_text(OWN_MODEL, "")
-        models = [(f"{SHIPPED} (shipped)", SHIPPED)]
+        models = [("Shipped with covseg", SHIPPED)]
         models += [(Path(own).name, own)] if own and Path(own).is_dir() else []
         self.view.show_models(models, settings.model)
         self.view.show_choice(
