@@ -37,6 +37,7 @@ def docks(names: list[str], binding: str) -> None:
     """Every dock opens in a viewer on the binding that was asked for."""
     import napari
     import qtpy
+    from qtpy.QtWidgets import QApplication, QWidget
 
     running = str(qtpy.API_NAME)
     assert running == binding, (running, binding)
@@ -45,8 +46,11 @@ def docks(names: list[str], binding: str) -> None:
     assert len(viewer.layers) == 1
     for name in names:
         dock, widget = viewer.window.add_plugin_dock_widget("napari-covseg", name)
-        assert dock.isVisible() or dock.toggleViewAction().isChecked(), name
-        assert widget.height() > 0, name
+        QApplication.processEvents()
+        dock.raise_()
+        QApplication.processEvents()
+        assert dock.isVisible(), name
+        assert widget.findChildren(QWidget), name
     viewer.close()
 
 
