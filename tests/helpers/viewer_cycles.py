@@ -52,8 +52,8 @@ def no_network(phantom: Any, drafts: Path) -> Iterator[None]:
     cpu = device.Device("cpu", "CPU")
     with (
         mock.patch.object(workflow, "segment", segment),
-        mock.patch.object(device, "choose_device", lambda requested: cpu),
-        mock.patch.object(autosave, "drafts_folder", lambda: drafts),
+        mock.patch.object(device, "choose_device", return_value=cpu),
+        mock.patch.object(autosave, "drafts_folder", return_value=drafts),
     ):
         yield
 
