@@ -144,3 +144,25 @@ def test_a_save_of_which_nothing_was_heard_any_more(store, own_postgres, monkeyp
     assert save().id == found[1].id
     assert len(again.history("case_0001")) == 2
     assert again.verify() == []
+
+
+def test_a_scan_of_which_nothing_was_heard_any_more(store, own_postgres, monkeypatch):
+    """It was kept, so its image must be there."""
+    monkeypatch.setattr(postgres, "RETRY_SECONDS", 0.5)
+    real = psycopg.Connection.commit
+
+    def commit(self: psycopg.Connection) -> None:
+        if self.info.transaction_status.name != "INTRANS":
+            return real(self)
+        real(self)
+        own_postgres.stop()
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(psycopg.Connection, "commit", commit)
+        with pytest.raises(Undecided):
+            store.add_case(volume(5), author="A")
+    own_postgres.start()
+    again = CaseStore.open(store.folder)
+    assert [one.name for one in again.cases()] == ["case_0001", "case_0002"]
+    assert again.verify() == []

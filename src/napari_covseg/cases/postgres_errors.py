@@ -25,8 +25,11 @@ _WHO = "say who you are by PGUSER, and your password by PGPASSWORD or ~/.pgpass"
 
 def is_gone(error: BaseException) -> bool:
     """Whether the connection broke, in the middle of whatever it was."""
-    invalid = isinstance(error, DBAPIError) and error.connection_invalidated
-    return invalid or _state(error).startswith(_GONE)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # Without a state it is the driver that speaks, not the server.
+    state = _state(error)
+    return state.startswith(_GONE) if state else bool(_LATER.search(_text(error)))
 
 
 def may_answer_later(error: BaseException) -> bool:
@@ -38,7 +41,7 @@ def may_answer_later(error: BaseException) -> bool:
 def ours(error: BaseException, name: str, told: str) -> CovsegError:
     """The error for the user; ``name`` is of the store's folder, ``told`` of the index."""
     state, said = _state(error), _text(error)
-    if is_gone(error) or (not state and _LATER.search(said)):
+    if is_gone(error):
         return ConnectionLost(
             f"{name}: {told} does not answer ({said}); nothing was saved, try again when it does"
         )

@@ -32,6 +32,7 @@ from napari_covseg.cases.clock import now
 from napari_covseg.cases.database import Database
 from napari_covseg.cases.encoding import geometry_to_json
 from napari_covseg.cases.files import coming, settle, sha256_of, sweep
+from napari_covseg.cases.index_errors import Undecided
 from napari_covseg.cases.lineage import Lineage
 from napari_covseg.cases.order import Queue
 from napari_covseg.cases.place import FILE, checked_place, holds_store
@@ -201,6 +202,9 @@ class CaseStore(Versions, Reviews, Claims, Queue, Lineage):
                 record = case_records(session, [row])[0]
                 # Last, so that a database that refuses leaves no image.
                 settle(path, self.image_path(record.name))
+        except Undecided:
+            # The row may be there, and then needs its image; `verify` tells of one that is not.
+            raise
         except CovsegError:
             if record is not None:
                 with suppress(OSError):
