@@ -133,6 +133,12 @@ def test_without_a_ct_or_a_detector_it_says_what_to_do(viewer, qtbot):
     assert made.minimumSizeHint().width() <= 380
 
 
+def test_without_a_detector_the_shipped_model_looks(widget, qtbot, asked):
+    preferences.save_text(MODEL, "")
+    run(widget, qtbot)
+    assert [one.model for one in asked] == ["covseg-default"]
+
+
 def test_files_are_those_of_the_command_line(widget, qtbot, asked, tmp_path):
     run(widget, qtbot)
     widget.save_to(tmp_path)
