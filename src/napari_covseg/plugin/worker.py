@@ -36,6 +36,9 @@ class Callbacks:
     cancelled: Callable[[], None]
 
 
+_NOBODY = Callbacks(lambda _: None, lambda _: None, lambda _: None, lambda: None)
+
+
 def guarded(
     make_steps: Callable[[], Steps[Any]], stop: threading.Event
 ) -> Generator[Progress, None, Outcome]:
@@ -127,16 +130,19 @@ class _Job:
             self._callbacks.progress(step)
 
     def on_outcome(self, outcome: Outcome) -> None:
-        if not self._current() or self._ended:
+        if self._ended:
             return
-        self._ended = True
+        # PySide keeps what was connected long after the worker is gone, so it must keep no CT.
+        callbacks, self._callbacks, self._ended = self._callbacks, _NOBODY, True
+        if not self._current():
+            return
         self._runner.settle()
         if self._stop.is_set() or isinstance(outcome.error, Cancelled):
-            self._callbacks.cancelled()
+            callbacks.cancelled()
         elif outcome.error is not None:
-            self._callbacks.error(outcome.error)
+            callbacks.error(outcome.error)
         else:
-            self._callbacks.result(outcome.result)
+            callbacks.result(outcome.result)
 
     def on_finished(self) -> None:
         """A worker that napari itself stopped has returned nothing."""
