@@ -1,0 +1,125 @@
+"""What keeps a run on a cluster whole, without a cluster (that is in `tests/integration`)."""
+
+import shutil
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from napari_covseg import __version__
+from napari_covseg.domain.errors import Cancelled, ResourceError
+from napari_covseg.io import make_phantom, write_volume
+from napari_covseg.models.checkpoint import write_checkpoint
+from napari_covseg.models.unet2d import UNet2D
+from napari_covseg.preprocess.recipe import AxialRecipe
+from napari_covseg.workflows import segment_worker
+from napari_covseg.workflows.segment_many import CaseRequest, loaded_model_key
+from napari_covseg.workflows.segment_run_folder import RunFolder
+from napari_covseg.workflows.segment_settings import SegmentSettings
+from napari_covseg.workflows.segment_worker import CHANCES, Facts, run_case
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    write_checkpoint(
+        *(folder, "tiny", UNet2D((4, 8)), "unet2d", {"channels": [4, 8]}),
+        *(AxialRecipe(), {"version": "0.1", "licence": "none needed"}),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    phantom = make_phantom((12, 64, 64), (20.0, 5.6, 5.6))
+    return write_volume(phantom.volume, tmp_path_factory.mktemp("scan") / "scan.nii.gz")
+
+
+@pytest.fixture
+def request_of(scan, model_folder, tmp_path):
+    def make(name):
+        path = tmp_path / "in" / f"{name}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(scan, path)
+        settings = SegmentSettings(model=str(model_folder), device="cpu")
+        key = loaded_model_key(str(model_folder))
+        return CaseRequest(path, tmp_path / "out", settings, key, case=name)
+
+    (tmp_path / "out").mkdir()
+    return make
+
+
+def test_what_a_worker_is_refused_for():
+    good = Facts(__version__, "key", "", True)
+    assert good.refused("w", __version__, "key") is None
+    assert "worker w: has napari-covseg" in str(good.refused("w", "9.9", "key"))
+    assert "worker w: has another model" in str(good.refused("w", __version__, "other"))
+    assert "share" in str(replace(good, sees_run=False).refused("w", __version__, "key"))
+    missing = Facts(__version__, "", "x: no such model", True)
+    assert missing.refused("w", __version__, "key") == "worker w: x: no such model"
+
+
+def test_another_model_is_refused_before_work(request_of, tmp_path):
+    run = RunFolder.make(tmp_path / "out")
+    reply = run_case(replace(request_of("one"), model="0" * 64), run, None)
+    assert reply.done is None
+    assert reply.refused is not None
+    assert "another model" in reply.refused[1]
+    assert list((tmp_path / "out").glob("[!.]*")) == []
+
+
+def test_a_case_that_never_ended_its_work_is_given_up(request_of, tmp_path):
+    run, one = RunFolder.make(tmp_path / "out"), request_of("one")
+    for _ in range(CHANCES):
+        run.begin(one.key)
+    reply = run_case(one, run, None)
+    assert isinstance(reply.error, ResourceError)
+    assert f"ended its worker {CHANCES} times" in str(reply.error)
+    assert run.begin(one.key) == 0  # an end in good order wipes the notes
+
+
+def test_a_run_that_has_ended_stops_its_cases_and_leaves_whole_files(
+    request_of, tmp_path, monkeypatch
+):
+    run, one = RunFolder.make(tmp_path / "out"), request_of("one")
+    real = segment_worker.segment_case
+
+    def ended_midway(*args):
+        steps = real(*args)
+        for number, step in enumerate(steps):
+            if number == 2:
+                run.end()
+            yield step
+
+    monkeypatch.setattr(segment_worker, "segment_case", ended_midway)
+    assert isinstance(run_case(one, run, None).error, Cancelled)
+    assert isinstance(run_case(one, run, None).error, Cancelled)
+    assert list((tmp_path / "out").glob("[!.]*")) == []
+
+
+def test_what_is_unexpected_is_told_without_its_text(request_of, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("Doe^Jane")
+
+    monkeypatch.setattr(segment_worker, "segment_case", fail)
+    reply = run_case(request_of("one"), RunFolder.make(tmp_path / "out"), None)
+    assert "unexpected ValueError" in str(reply.error)
+    assert "Doe" not in str(reply.error)
+
+
+def test_names_are_claimed_once_between_threads(tmp_path):
+    run = RunFolder.make(tmp_path)
+    found: dict[str, str] = {}
+    threads = [
+        threading.Thread(target=lambda owner=owner: found.update({owner: run.claim("ct-1", owner)}))
+        for owner in "abcd"
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sorted(found.values()) == ["ct-1", "ct-1_2", "ct-1_3", "ct-1_4"]
+    assert {owner: run.claim("ct-1", owner) for owner in "abcd"} == found
+    assert run.claim("CT-1", "e") == "CT-1_5"
