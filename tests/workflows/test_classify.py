@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dicom_maker import AXIAL, along, image, write_series
 from picture_sets import corner_classifier, write_pictures
 from PIL import Image
+from pydicom.uid import ComputedRadiographyImageStorage as CR
 
 from napari_covseg.domain.errors import InputError, ModelError, UsageError
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.progress import run_to_end
 from napari_covseg.domain.volume import CTVolume
+from napari_covseg.io import read_volume
 from napari_covseg.io.image_sets import read_image_set
 from napari_covseg.io.images import Picture, read_picture
 from napari_covseg.models.feature_extractors import TrainedExtractor, lite0_encoder
@@ -129,6 +132,15 @@ def test_folders_give_pictures_or_cts(tmp_path):
         find_sources([tmp_path / "empty"])
     with pytest.raises(InputError, match="no such file"):
         find_sources([tmp_path / "gone"])
+
+
+@pytest.mark.parametrize("xray", ["0.dcm", "z.dcm"])
+def test_a_dicom_folder_gives_its_xrays_and_its_ct_whichever_comes_first(tmp_path, xray):
+    write_series(tmp_path, along(AXIAL, 4, 2.0))
+    projection = image(np.zeros((12, 16)), series="1.2.9", Modality="CR", SOPClassUID=CR)
+    projection.save_as(tmp_path / xray)
+    assert find_sources([tmp_path]) == [tmp_path / xray, tmp_path]
+    assert read_volume(tmp_path).hu.shape == (4, 12, 16)
 
 
 @pytest.fixture

@@ -302,8 +302,8 @@ def _provenance(classifier: ImageClassifier, device: Device) -> dict[str, Any]:
 def find_sources(paths: Sequence[str | Path]) -> list[Path]:
     """The pictures and CTs of files and folders.
 
-    A folder with PNG or JPEG files gives these; one without gives its X-rays if it holds any, else
-    its CTs as `find_inputs` finds them.
+    A folder with PNG or JPEG files gives these; one without gives its X-rays, and its CTs as
+    `find_inputs` finds them.
 
     Raises
     ------
@@ -318,19 +318,22 @@ def find_sources(paths: Sequence[str | Path]) -> list[Path]:
         coded = [one for one in pictures if one.suffix.lower() in PICTURE_SUFFIXES]
         if not path.is_dir() or coded:
             found += coded or pictures
-        elif pictures and is_picture(pictures[0]):
-            found += filter(is_picture, pictures)
         else:
-            found += _cts(path)
+            xrays = [one for one in pictures if is_picture(one)]
+            found += xrays
+            if not xrays or len(xrays) < len(pictures):
+                found += _cts(path, needed=not xrays)
     return list(dict.fromkeys(found))
 
 
-def _cts(folder: Path) -> list[Path]:
+def _cts(folder: Path, needed: bool) -> list[Path]:
     from napari_covseg.io import find_inputs
 
     try:
         return find_inputs([folder])
     except InputError:
+        if not needed:
+            return []
         raise InputError(
             f"{folder.name}: no picture and no CT in this folder; expected PNG, JPEG or DICOM "
             "pictures, or a CT"
