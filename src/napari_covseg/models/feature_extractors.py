@@ -78,6 +78,8 @@ class Extractor(nn.Module):
 
     name: str
     sha256: str
+    version = 2
+    """Of how features are computed of the network; classifiers only fit features of their own."""
     has_map = True
     """Whether there is a feature map, without which there is no Grad-CAM."""
 
@@ -131,11 +133,14 @@ class CovsegExtractor(Extractor):
     of the picture; GGO, consolidation and both of the lung; the greatest probability of either).
     The mean over the whole picture is left out: it brought nothing in cross-validation, and it is
     where captions, borders and the scanner's table would come in.
+
+    In version 1 the lungs were spread evenly over the map, half a place away from where it looks.
     """
 
-    def __init__(self, network: UNetLite, sha256: str) -> None:
+    def __init__(self, network: UNetLite, sha256: str, version: int = 2) -> None:
         super().__init__()
         self.name, self.sha256, self.network = COVSEG, sha256, network
+        self.version = version
 
     def centres(self, pixels: int, places: int) -> tuple[float, float]:
         """As `Extractor.centres`."""
@@ -144,7 +149,7 @@ class CovsegExtractor(Extractor):
     def maps(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """As `Extractor.maps`."""
         maps, classes = encoded(self.network, grey)
-        where, numbers = seen(classes, maps.shape[-2:])
+        where, numbers = seen(classes, maps.shape[-2:], evenly=self.version == 1)
         return maps, torch.cat([where[:, :1], numbers], dim=1)
 
     def from_maps(self, maps: Tensor, beside: Tensor, pooled: bool = True) -> Tensor:
@@ -173,8 +178,8 @@ def mean_over(maps: Tensor, where: Tensor) -> Tensor:
     return (maps * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
 
 
-def seen(classes: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
-    """What the network finds, for each place of its map.
+def seen(classes: Tensor, size: torch.Size, evenly: bool = False) -> tuple[Tensor, Tensor]:
+    """What the network finds, for each place of its map; ``evenly`` if places share the picture.
 
     Returns
     -------
@@ -189,7 +194,7 @@ def seen(classes: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
     greatest = [part.amax(dim=(1, 2)) for part in (ggo, consolidation)]
     numbers = torch.stack([whole, *of_lung, *greatest], dim=1)
     # Around where places look, not evenly over the picture; beyond its end there is nothing.
-    late = round(LITE0_FIRST - (STEP - 1) / 2)
+    late = 0 if evenly else round(LITE0_FIRST - (STEP - 1) / 2)
     shifted = F.pad(torch.stack([lung, lesion], dim=1)[..., late:, late:], (0, late, 0, late))
     where = F.adaptive_avg_pool2d(shifted, (size[0], size[1]))
     return where, numbers[..., None, None].expand(-1, -1, *size)

@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from napari_covseg.domain.errors import ModelError, ResourceError
-from napari_covseg.models.checkpoint import replace_file
+from napari_covseg.models.checkpoint import replace_file, replace_model
 from napari_covseg.models.classifier_heads import (
     Head,
     LayersHead,
@@ -34,6 +34,7 @@ from napari_covseg.models.classifier_heads import (
 from napari_covseg.models.feature_extractors import (
     TRAINED,
     TWIN,
+    CovsegExtractor,
     Extractor,
     TrainedExtractor,
     covseg_extractor,
@@ -42,6 +43,7 @@ from napari_covseg.models.feature_extractors import (
 )
 from napari_covseg.models.kernel_head import KernelHead
 from napari_covseg.models.twin_extractor import TwinExtractor
+from napari_covseg.models.zoo import whole_weights
 from napari_covseg.preprocess.pictures import PictureRecipe
 
 FOLDER = Path(__file__).parent / "weights" / "classify"
@@ -124,16 +126,15 @@ def write_classifier(folder: Path, classifier: ImageClassifier) -> Path:
         weights = classifier.extractor.encoder.state_dict()
         stored |= {f"encoder.{k}": _half(v) for k, v in weights.items() if v.is_floating_point()}
     content = save({key: value.contiguous() for key, value in stored.items()})
-    card = {**classifier.card, **_described(classifier)}
+    card = {**classifier.card, **_described(classifier), "weights": f"{name}.safetensors"}
     card["sha256"] = hashlib.sha256(content).hexdigest()
     try:
-        replace_file(folder / f"{name}.safetensors", content)
         if isinstance(classifier.head, MembersHead):
             members = write_members(classifier.head.members)
             card["members_sha256"] = hashlib.sha256(members).hexdigest()
             replace_file(folder / f"{name}.skops", members)
         text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        replace_file(folder / f"{name}.json", text.encode(errors="replace"))
+        replace_model(folder / f"{name}.json", text, content)
     except OSError as error:
         raise ResourceError(
             f"{name}: the classifier cannot be written ({error.strerror}); make room, or choose "
@@ -166,7 +167,8 @@ def read_classifier(
             return mask_net_as_classifier(path)
         if card["kind"] != "image classifier":
             raise ModelError(f"{path.name}: is the card of another kind of model")
-        content = path.with_suffix(".safetensors").read_bytes()
+        beside = path.with_suffix(".safetensors").name
+        content = whole_weights(path, {"weights": beside, **card}).read_bytes()
         if hashlib.sha256(content).hexdigest() != card["sha256"]:
             raise ModelError(f"{path.name}: the weights are not those of this card (hash differs)")
         stored = load(content)
@@ -224,7 +226,11 @@ def _described(classifier: ImageClassifier) -> dict[str, Any]:
         "classes": list(classifier.classes),
         "positive": classifier.positive,
         "recipe": classifier.recipe.to_dict(),
-        "features": {"network": classifier.extractor.name, "sha256": classifier.extractor.sha256},
+        "features": {
+            "network": classifier.extractor.name,
+            "sha256": classifier.extractor.sha256,
+            "version": classifier.extractor.version,
+        },
         "pooled": classifier.pooled,
         "unsure_above": classifier.threshold if math.isfinite(classifier.threshold) else None,
         "references": {
@@ -248,6 +254,9 @@ def _extractor(
         extractor = extractor.eval().requires_grad_(False)
     else:
         extractor = load_extractor(network, weights)
+    if isinstance(extractor, CovsegExtractor):
+        # Cards that do not tell are older than the second.
+        extractor.version = int(card["features"].get("version", 1))
     if extractor.sha256 != expected:
         raise ModelError(
             f"{name}: was trained on features of other weights of {network} than these; give the "
@@ -265,7 +274,9 @@ def _explaining(stored: Mapping[str, Tensor], references: References) -> LayersH
 
 def _encoder(stored: Mapping[str, Tensor]) -> nn.ModuleList:
     encoder = lite0_encoder()
-    own = {k.removeprefix("encoder."): v.float() for k, v in stored.items() if "encoder." in k}
+    own = {
+        k.removeprefix("encoder."): v.float() for k, v in stored.items() if k.startswith("encoder.")
+    }
     missing, unexpected = encoder.load_state_dict(own, strict=False)
     if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):
         raise ValueError("not this encoder's weights")
