@@ -49,6 +49,8 @@ def test_the_folder_names_the_server_and_holds_the_files(made, postgres):
     [
         f"postgresql://ra:{SECRET}@host/db",
         f"postgresql://host/db?password={SECRET}",
+        f"postgresql://ra:{SECRET}/x@host/db",
+        f"postgresql://ra:1/x?{SECRET}@host/db",
         f"postgresql://host/db?sslpassword={SECRET}",
         f"postgresql://host/db?options=-c%20x={SECRET}",
         f"postgresql://host/db#{SECRET}",
@@ -69,6 +71,12 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(url, tmp_path):
 def test_a_schema_is_a_plain_name(schema):
     with pytest.raises(UsageError, match="--schema"):
         checked_place("postgresql://host/db", schema)
+
+
+def test_a_schema_may_be_a_word_of_sql(postgres, tmp_path):
+    store = CaseStore.create(tmp_path / "s", author="RA", index=postgres.url(), schema="user")
+    store.add_case(volume(), author="RA")
+    assert postgres.sql('SELECT name FROM "user".cases') == [("case_0001",)]
 
 
 def test_two_stores_do_not_share_a_schema(made, postgres, tmp_path):

@@ -77,7 +77,7 @@ def settle(path: Path, target: Path) -> None:
     """
     try:
         os.replace(path, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise ResourceError(f"{target.name}: cannot be written ({error.strerror})") from None
 
@@ -175,7 +175,7 @@ def sweep(folder: Path) -> None:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A new name is on the disk only when its folder is; Windows does this by itself."""
     if os.name == "nt":
         return

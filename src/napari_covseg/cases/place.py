@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from napari_covseg.cases.files import sync_folder
 from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 from napari_covseg.io.atomic import write_json
 
@@ -77,7 +78,8 @@ def checked_place(url: str, schema: str | None = None) -> ServerPlace:
         )
     try:
         parts = urlsplit(url.strip())
-        secret = parts.password is not None
+        # A slash or question mark in a password ends what is taken for the server's name.
+        secret = parts.password is not None or "@" in parts.path + parts.query
     except ValueError:
         parts, secret = urlsplit(""), False
     if parts.scheme not in ("postgresql", "postgres") or len(parts.path) < 2 or parts.fragment:
@@ -135,7 +137,7 @@ def place_of(folder: Path) -> ServerPlace | None:
 
 
 def keep_place(folder: Path, place: ServerPlace) -> None:
-    """From now on the index lies there.
+    """From now on the index lies there, also after a power cut.
 
     Raises
     ------
@@ -149,10 +151,11 @@ def keep_place(folder: Path, place: ServerPlace) -> None:
         "store": place.store,
     }
     write_json(folder / INDEX_FILE, content)
+    sync_folder(folder)
 
 
 def forget_place(folder: Path) -> None:
-    """From now on the index lies in the folder.
+    """From now on the index lies in the folder, also after a power cut.
 
     Raises
     ------
@@ -161,6 +164,7 @@ def forget_place(folder: Path) -> None:
     """
     try:
         (folder / INDEX_FILE).unlink(missing_ok=True)
+        sync_folder(folder)
     except OSError as error:
         raise ResourceError(f"{INDEX_FILE}: cannot be removed ({error.strerror})") from None
 

@@ -30,6 +30,8 @@ from napari_covseg.domain.errors import CovsegError, InputError, UsageError
 
 RETRY_SECONDS = 8.0
 """A server that is started anew is waited for so long."""
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+"""Whatever the server is set to: who waited for the lock must see what was written meanwhile."""
 _TOLD = (
     "SELECT (SELECT value FROM meta WHERE key = 'schema'), "
     "(SELECT value FROM meta WHERE key = 'store'), "
@@ -52,8 +54,9 @@ class PostgresIndex:
 
     def __init__(self, name: str, place: ServerPlace) -> None:
         self._name, self._place = name, place
-        # The schema's name holds letters, digits and _ only (`checked_place`).
-        self._path = f"SET LOCAL search_path = {place.schema}"
+        # The schema's name holds letters, digits and _ only (`checked_place`), and may be a word
+        # of SQL.
+        self._path = f'SET LOCAL search_path = "{place.schema}"'
         key = f"hashtextextended('napari-covseg {place.schema}', 0)"
         self._lock = f"{self._path}; SELECT pg_advisory_xact_lock({key})"
 
@@ -79,10 +82,10 @@ class PostgresIndex:
             As `session`; also if this user may not make tables.
         """
         schema = self._place.schema
-        with self._begun(f"BEGIN; {self._lock}; SELECT NULL") as session:
+        with self._begun(f"{_WRITE}; {self._lock}; SELECT NULL") as session:
             connection = session.connection()
             if schema not in inspect(connection).get_schema_names():
-                session.execute(text(f"CREATE SCHEMA {schema}"))
+                session.execute(text(f'CREATE SCHEMA "{schema}"'))
             there = set(inspect(connection).get_table_names(schema=schema))
             if there & Base.metadata.tables.keys():
                 if "meta" not in there or not may_go(session):
@@ -111,7 +114,7 @@ class PostgresIndex:
         """
         begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._path}; {_TOLD}"
         if write:
-            begin = f"BEGIN; {self._lock}; {_TOLD}"
+            begin = f"{_WRITE}; {self._lock}; {_TOLD}"
         with self._begun(begin, write=write) as session:
             version, store, clock = session.info["told"]
             if version == MOVED:
