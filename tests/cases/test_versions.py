@@ -212,3 +212,21 @@ def test_a_new_prediction_disturbs_nobody(store):
     assert store.prediction("case_0001", "b" * 64) == newer.version
     assert store.prediction("case_0001", MODEL).number == 1
     assert store.prediction("case_0001", "c" * 64) is None
+
+
+def test_the_same_work_saved_again_is_the_newest_version_or_a_new_one(store):
+    """Who was not told what came of a save does it once more; who insists is heard."""
+    first = predicted(store)
+    second = corrected(store, first)
+    assert corrected(store, first).id == second.id
+    store.send_back("case_0001", reader="B", comment="look again")
+    store.claim("case_0001", "RA")
+    assert corrected(store, first).id == second.id
+    record = store.case("case_0001")
+    assert (record.state, record.claimed_by, record.versions) == (State.CORRECTED, "", 2)
+    other = corrected(store, first, author="B", size=5)
+    again = corrected(store, first)
+    assert (again.number, again.sha256) == (4, second.sha256), "it is not the newest any more"
+    store.accept(other.id, reader="B", instead_of=[one.id for one in store.branches(other.id)])
+    assert store.version(again.id).set_aside
+    assert corrected(store, first).number == 5, "what was set aside is put forward again"

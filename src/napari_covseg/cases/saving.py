@@ -66,8 +66,8 @@ def make_note(
 def insert(session: Session, identity: str, note: Mapping[str, Any]) -> SavedVersion:
     """The row that a note tells of; if another program was faster in recovering it, that one.
 
-    So is one that says the same, by the same person from the same parent: whoever was not told
-    what came of a save does it once more.
+    So is the newest one if it says the same, by the same person from the same parent: whoever was
+    not told what came of a save does it once more.
     """
     case = find_case(session, note["case"])
     rows = list(
@@ -75,8 +75,13 @@ def insert(session: Session, identity: str, note: Mapping[str, Any]) -> SavedVer
             select(VersionRow).where(VersionRow.case_id == case.id).order_by(VersionRow.number)
         )
     )
-    row = next((one for one in rows if one.id == identity or _says(one, note)), None)
-    if row is None:
+    row = next((one for one in rows if one.id == identity), None)
+    if row is None and rows and _says(rows[-1], note):
+        row = rows[-1]
+        # It may have been sent back, or taken into work again, since.
+        if case.accepted_id != row.id:
+            _move_on(session, case, Kind(row.kind), row.author)
+    elif row is None:
         row = _new_row(session, case, rows[-1].number if rows else 0, identity, note)
         rows.append(row)
     beside = branch_rows(row, rows)
@@ -93,8 +98,10 @@ def insert(session: Session, identity: str, note: Mapping[str, Any]) -> SavedVer
 
 def _says(row: VersionRow, note: Mapping[str, Any]) -> bool:
     """Whether a version is what a note tells of, once more; a model may predict as it likes."""
-    return row.kind != Kind.PREDICTION and (
-        (row.kind, row.author, row.parent_id, row.merged_id, row.sha256, row.reviewed)
+    return (
+        row.kind != Kind.PREDICTION
+        and not row.set_aside
+        and (row.kind, row.author, row.parent_id, row.merged_id, row.sha256, row.reviewed)
         == tuple(note[key] for key in ("kind", "author", "parent", "merged", "sha256", "reviewed"))
     )
 
