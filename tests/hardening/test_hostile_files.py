@@ -159,8 +159,12 @@ def test_more_than_the_machine_has_is_refused_before_it_begins(tmp_path, monkeyp
     with pytest.raises(ResourceError, match=r"a\.nii: not enough .* need 1\.5 GiB, 1\.0 GiB are"):
         bounds.check_fits("a.nii", 3 * 2**29)
     (tmp_path / "memory.max").write_text(str(2**29))
-    (tmp_path / "memory.current").write_text(str(2**28))
-    with pytest.raises(ResourceError, match=r"0\.2 GiB are free"):
+    (tmp_path / "memory.current").write_text(str(2**29 - 2**20))
+    stat = {"anon": 2**28, "inactive_file": 2**26, "active_file": 2**26, "slab_reclaimable": 0}
+    told = "".join(f"{key} {value}\n" for key, value in stat.items())
+    (tmp_path / "memory.stat").write_text(told)
+    bounds.check_fits("a.nii", 2**27)
+    with pytest.raises(ResourceError, match=r"0\.1 GiB are free"):
         bounds.check_fits("a.nii", 2**29)
     monkeypatch.setattr(bounds, "_MEMINFO", tmp_path / "none")
     bounds.check_fits("a.nii", 2**60)

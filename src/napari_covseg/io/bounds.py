@@ -19,6 +19,7 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_HEAD = 2**14
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
+_GIVEN_BACK = ("inactive_file", "active_file", "slab_reclaimable")
 
 
 def expands_too_far(packed: int, unpacked: int) -> bool:
@@ -106,7 +107,10 @@ def _free_bytes() -> int | None:
         return None
     try:
         limit = int((_GROUP / "memory.max").read_text())
-        free = min(free, limit - int((_GROUP / "memory.current").read_text()))
-    except (OSError, ValueError):
+        used = int((_GROUP / "memory.current").read_text())
+        kept = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        # Files that were read are kept in memory until something else needs it.
+        free = min(free, limit - used + sum(int(kept[key]) for key in _GIVEN_BACK))
+    except (OSError, ValueError, KeyError):
         pass
     return max(0, free)
