@@ -1,6 +1,7 @@
 """An index moves to a server and back: everything is there, whenever it is stopped."""
 
 import sqlite3
+from hashlib import sha256
 from threading import Thread
 from time import sleep
 
@@ -13,6 +14,8 @@ from napari_covseg.cases.moving import move_index
 from napari_covseg.cases.records import Difficulty, Kind, Score
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError, UsageError
+
+WEIGHTS = b"weights"
 
 
 class Killed(BaseException):
@@ -34,8 +37,13 @@ def store(tmp_path) -> CaseStore:
     )
     made.claim("case_0002", "RA")
     made.record_scores([Score("case_0003", MODEL, 0.25, 4, (1.0, 2.5), {"ml": [1, None]})])
+    model = sha256(WEIGHTS).hexdigest()
+    home = made.model_folder(model)
+    home.mkdir()
+    (home / "first.safetensors").write_bytes(WEIGHTS)
+    (home / "first.json").write_text("{}")
     made.record_model(
-        MODEL,
+        model,
         "first",
         parent=None,
         trained_on={"case_0001": drawn.sha256},
@@ -45,7 +53,7 @@ def store(tmp_path) -> CaseStore:
         metrics={"dice": float("nan")},
         author="RA",
     )
-    made.promote(MODEL, by="RA", why="better")
+    made.promote(model, by="RA", why="better")
     made.finish_run(made.start_run(by="RA", settings={"a": 1}), outcome="done")
     return made
 

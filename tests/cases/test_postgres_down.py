@@ -3,7 +3,6 @@
 from threading import Thread
 from time import sleep
 
-import psycopg
 import pytest
 from postgres_server import Server
 from small_stores import corrected, lungs, predicted, volume
@@ -12,6 +11,8 @@ from napari_covseg.cases import postgres, versions
 from napari_covseg.cases.index_errors import ConnectionLost, Undecided
 from napari_covseg.cases.records import Kind
 from napari_covseg.cases.store import CaseStore
+
+psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed (the extra postgres)")
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_the_end_of_a_change_is_asked_for(store, monkeypatch, kept):
     """The connection breaks just before or just after the change was kept."""
     first, real, broken = predicted(store), psycopg.Connection.commit, []
 
-    def commit(self: psycopg.Connection) -> None:
+    def commit(self) -> None:
         if broken or self.info.transaction_status.name != "INTRANS":
             return real(self)
         broken.append(True)
@@ -116,7 +117,7 @@ def test_a_save_of_which_nothing_was_heard_any_more(store, own_postgres, monkeyp
     monkeypatch.setattr(postgres, "RETRY_SECONDS", 0.5)
     first, real = predicted(store), psycopg.Connection.commit
 
-    def commit(self: psycopg.Connection) -> None:
+    def commit(self) -> None:
         if self.info.transaction_status.name != "INTRANS":
             return real(self)
         own_postgres.stop()
@@ -151,7 +152,7 @@ def test_a_scan_of_which_nothing_was_heard_any_more(store, own_postgres, monkeyp
     monkeypatch.setattr(postgres, "RETRY_SECONDS", 0.5)
     real = psycopg.Connection.commit
 
-    def commit(self: psycopg.Connection) -> None:
+    def commit(self) -> None:
         if self.info.transaction_status.name != "INTRANS":
             return real(self)
         real(self)

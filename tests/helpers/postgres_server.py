@@ -1,13 +1,14 @@
 """A real PostgreSQL server of one's own: made in a temporary folder, heard on a socket in it only.
 
-PostgreSQL does not run as root; root's tests start it as the user ``postgres`` or ``nobody``.
+PostgreSQL does not run as root; root's tests start it as the user ``postgres`` or ``nobody``. On
+Windows, where the module is imported and `pwd` is not there, the tests are skipped.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -83,8 +84,12 @@ class Server:
     def stop(self) -> None:
         """Stop it at once, as a machine that is switched off; connections break."""
         if self._process is not None:
-            self._process.send_signal(3)
-            self._process.wait(timeout=60)
+            self._process.send_signal(signal.SIGQUIT)
+            try:
+                self._process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def url(self, database: str = "covseg", user: str = OWNER) -> str:
@@ -116,6 +121,8 @@ class Server:
     def _as_user(self) -> dict[str, object]:
         if self._user is None:
             return {}
+        import pwd
+
         entry = pwd.getpwnam(self._user)
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
@@ -138,6 +145,8 @@ def _server_user() -> str | None:
     """Who may run it; None: we ourselves."""
     if os.getuid() != 0:
         return None
+    import pwd
+
     known = {one.pw_name for one in pwd.getpwall()}
     return next(name for name in ("postgres", "nobody") if name in known)
 
@@ -154,12 +163,11 @@ def running_server() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="covseg-pg-", dir=_place()))
     try:
         if user is not None:
-            entry = pwd.getpwnam(user)
-            os.chown(folder, entry.pw_uid, entry.pw_gid)
+            shutil.chown(folder, user)
             folder.chmod(0o755)
         server = Server(folder, binaries, user)
-        server.make()
         try:
+            server.make()
             yield server
         finally:
             server.stop()
