@@ -65,7 +65,9 @@ def from_borders(sets: Path) -> dict[str, Any]:
         images = read_image_set(sets / task)
         if task == "ct":
             held_out = np.array([split == "val" for split in images.splits])
-            parts = [Part(np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+            groups = np.array(images.groups)
+            train = np.flatnonzero(~held_out & ~np.isin(groups, groups[held_out]))
+            parts = [Part(train, np.flatnonzero(held_out))]
         else:
             parts = fold_parts(images.codes, images.groups, 5, 0)
         said[task] = run_to_end(
