@@ -22,7 +22,7 @@ from napari_covseg.io.nnunet import RawDataset, read_datasets
 from napari_covseg.models.checkpoint import Model
 from napari_covseg.models.detector_files import write_detector
 from napari_covseg.models.detector_start import check_segmentation
-from napari_covseg.models.device import choose_device
+from napari_covseg.models.device import Device, choose_device
 from napari_covseg.models.mask_rcnn import CLASSES, LesionRCNN
 from napari_covseg.models.zoo import DEFAULT
 from napari_covseg.models.zoo import load as load_model
@@ -150,28 +150,8 @@ def train_detector(request: DetectTrainRequest) -> Steps[DetectTrainResult]:
     left_out = sorted({case.patient for case in measured})
     card = _Card(request, recipe, arguments, made_for, note, left_out)
     learning = DetectorLearning(preset, network, device, training, measured, card.publish)
-    plan = Plan(
-        folder=request.output,
-        device=device,
-        made_for=made_for,
-        epochs=preset.epochs,
-        batches=preset.batches,
-        learning_rate=preset.learning_rate,
-        rate_rule=preset.rate_rule,
-        validate_every=preset.validate_every,
-        minutes=preset.minutes,
-        tensorboard=request.tensorboard,
-    )
-    loop = yield from run_loop(plan, learning, state)
-    figures: dict[str, Any] = {}
-    if measured:
-        masks, boxes, patients = learning.measured or (
-            yield from measure_detector(learning.network, measured, device, preset.least_pixels)
-        )
-        figures = {
-            "masks": figures_of(masks, patients, preset.seed),
-            "boxes": figures_of(boxes, patients, preset.seed),
-        }
+    loop = yield from run_loop(_plan(request, device, made_for), learning, state)
+    figures = (yield from _figures(learning, measured, device, preset)) if measured else {}
     done = DetectTrainResult(
         request.output / f"{request.model_name}.json",
         request.output / BEST / f"{request.model_name}.json" if loop.best else None,
@@ -194,6 +174,38 @@ def _start(request: DetectTrainRequest) -> Model | None:
     model = load_model(request.start or DEFAULT)
     check_segmentation(model)
     return model
+
+
+def _plan(request: DetectTrainRequest, device: Device, made_for: Mapping[str, Any]) -> Plan:
+    preset = request.preset
+    return Plan(
+        folder=request.output,
+        device=device,
+        made_for=made_for,
+        epochs=preset.epochs,
+        batches=preset.batches,
+        learning_rate=preset.learning_rate,
+        rate_rule=preset.rate_rule,
+        validate_every=preset.validate_every,
+        minutes=preset.minutes,
+        tensorboard=request.tensorboard,
+    )
+
+
+def _figures(
+    learning: DetectorLearning,
+    measured: Sequence[TrainingCase],
+    device: Device,
+    preset: DetectPreset,
+) -> Steps[dict[str, Any]]:
+    """Of the last epoch; measured now where this process did not train it."""
+    masks, boxes, patients = learning.measured or (
+        yield from measure_detector(learning.network, measured, device, preset.least_pixels)
+    )
+    return {
+        "masks": figures_of(masks, patients, preset.seed),
+        "boxes": figures_of(boxes, patients, preset.seed),
+    }
 
 
 def _check_lesions(cases: Sequence[TrainingCase]) -> list[str]:
