@@ -16,6 +16,7 @@ from napari_covseg.domain.volume import LabelMap
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.detecting import BOXES, MASKS
 from napari_covseg.plugin.layers import ct_layer
+from napari_covseg.plugin.no_triton import without_triton
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.widgets.detect import MODEL, DetectWidget
 
@@ -48,6 +49,9 @@ def fake_result(volume, settings):
 @pytest.fixture
 def asked(monkeypatch):
     """What the workflow was asked for; it answers at once."""
+    # Here, not while a test waits: on a busy machine torchvision takes a minute to load.
+    with without_triton():
+        import napari_covseg.inference.detect  # noqa: F401
     from napari_covseg.workflows import detect as workflow
 
     settings = []
