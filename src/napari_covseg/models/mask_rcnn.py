@@ -250,4 +250,6 @@ def _backbone(name: str, channels: int, segmentation: Mapping[str, Any]) -> nn.M
     body: resnet.ResNet = getattr(resnet, name)(weights=None)
     width = body.inplanes // 8
     stages = {f"layer{number + 1}": level for number, level in enumerate(_LEVELS)}
-    return BackboneWithFPN(body, stages, [width * 2**n for n in range(4)], channels)
+    widths = [width * 2**n for n in range(4)]
+    pyramid: nn.Module = BackboneWithFPN(body, stages, widths, channels)
+    return pyramid
