@@ -19,6 +19,7 @@ from typing import Any
 from napari_covseg import __version__
 from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
 from napari_covseg.cases.held_out import UNLABELLED_CASES
+from napari_covseg.cases.lineage import MODEL_PROMOTED, RUN_STARTED
 from napari_covseg.cases.place import holds_store
 from napari_covseg.cases.replayed import settings_of
 from napari_covseg.cases.store import CaseStore
@@ -340,10 +341,12 @@ class _Retraining:
 
     def _was_live(self, sha256: str) -> bool:
         """Whether this retraining, interrupted since, made a model live that it is not any more."""
-        begun = next(one.started for one in self.store.runs() if one.number == self.plan.run)
+        # By the numbers of events: the clock may have been set back since it began.
+        starts = self.store.events(kind=RUN_STARTED)
+        begun = next(one.number for one in starts if one.detail["run"] == self.plan.run)
         return any(
-            one.model == sha256 and not one.rollback and one.when >= begun
-            for one in self.store.promotions()
+            one.model == sha256 and one.number > begun
+            for one in self.store.events(kind=MODEL_PROMOTED)
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import ResourceError
-from napari_covseg.models.zoo import DEFAULT, shipped_sha256
+from napari_covseg.models.zoo import DEFAULT, shipped_sha256, whole_weights
 
 DECIDED = "gate decided"
 """The kind of event that keeps what the gate said of a model."""
@@ -71,8 +72,9 @@ def publish(card: Path, target: Path, logs: Path | None = None) -> None:
     coming = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         coming.mkdir(parents=True)
-        for file in (card, card.with_suffix(".safetensors")):
-            copied = Path(shutil.copyfile(file, coming / file.name))
+        weights = whole_weights(card, json.loads(card.read_text(encoding="utf-8")))
+        for file, name in ((card, card.name), (weights, f"{card.stem}.safetensors")):
+            copied = Path(shutil.copyfile(file, coming / name))
             with copied.open("rb+") as stream:
                 os.fsync(stream.fileno())
         if logs is not None and logs.is_dir():
