@@ -2,59 +2,26 @@
 
 import json
 import multiprocessing
-import shutil
 from collections import Counter
 from dataclasses import replace
 from multiprocessing import forkserver
 
 import pytest
-import torch
 from deadly_case import CHANCES, slow_or_deadly
+from small_requests import request_maker
 
 from napari_covseg.domain.errors import UsageError
-from napari_covseg.io import make_phantom, write_volume
-from napari_covseg.models.checkpoint import write_checkpoint
-from napari_covseg.models.unet2d import UNet2D
-from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.workflows.segment_cluster import Segmenting, check_workers, connected
 from napari_covseg.workflows.segment_done import FOLDER
-from napari_covseg.workflows.segment_many import CaseRequest, loaded_model_key
 from napari_covseg.workflows.segment_run_folder import RunFolder
-from napari_covseg.workflows.segment_settings import SegmentSettings
 from napari_covseg.workflows.segment_worker import Reply
 
 CASES = 4
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
-    write_checkpoint(
-        *(folder, "tiny", UNet2D((4, 8)), "unet2d", {"channels": [4, 8]}),
-        *(AxialRecipe(), {"version": "0.1", "licence": "none needed"}),
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def scan(tmp_path_factory):
-    phantom = make_phantom((12, 64, 64), (20.0, 5.6, 5.6))
-    return write_volume(phantom.volume, tmp_path_factory.mktemp("scan") / "scan.nii.gz")
-
-
 @pytest.fixture
-def request_of(scan, model_folder, tmp_path):
-    def make(name):
-        path = tmp_path / "in" / f"{name}.nii.gz"
-        path.parent.mkdir(exist_ok=True)
-        shutil.copy(scan, path)
-        settings = SegmentSettings(model=str(model_folder), device="cpu")
-        key = loaded_model_key(str(model_folder))
-        return CaseRequest(path, tmp_path / "out", settings, key, case=name)
-
-    (tmp_path / "out").mkdir()
-    return make
+def request_of(tmp_path):
+    return request_maker(tmp_path)
 
 
 @pytest.fixture
