@@ -10,7 +10,13 @@ from napari_covseg.cli.long_work import run_stoppable
 from napari_covseg.cli.output import print_json
 from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.cli.train import FOLD, read_fold
-from napari_covseg.cli.training_options import SPLITS, add_reading, add_settings, add_splits
+from napari_covseg.cli.training_options import (
+    SPLITS,
+    add_device,
+    add_reading,
+    add_settings,
+    add_splits,
+)
 from napari_covseg.training.pretrain_settings import TASKS, Pretext, pretext_help
 from napari_covseg.training.schedules import Preset, find_preset
 
@@ -53,16 +59,7 @@ def add_parser(subparsers: Any) -> None:
     held_out.add_argument("--all-patients", action="store_true", help="hold out nobody")
     add_splits(parser)
     add_reading(parser)
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="auto|cpu|cuda[:N]|mps",
-        help="where to train; auto: CUDA, Apple graphics or the CPU (default auto)",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the pretraining that DIR holds, if any"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    add_device(parser, "pretraining")
     parser.set_defaults(func=run)
 
 

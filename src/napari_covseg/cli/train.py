@@ -14,6 +14,7 @@ from napari_covseg.cli.reading import label_map_of, window_of
 from napari_covseg.cli.training_options import (
     DATA,
     SPLITS,
+    add_device,
     add_reading,
     add_settings,
     add_splits,
@@ -53,16 +54,7 @@ def add_parser(subparsers: Any) -> None:
     add_splits(parser)
     _add_pseudo_labels(parser)
     add_reading(parser)
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="auto|cpu|cuda[:N]|mps",
-        help="where to train; auto: CUDA, Apple graphics or the CPU (default auto)",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the training that DIR holds, if any"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    add_device(parser)
     parser.set_defaults(func=run)
 
 

@@ -66,8 +66,8 @@ def add_changes(
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where it is trained, whether a training that is there goes on, and how the result is told."""
+def add_device(parser: argparse.ArgumentParser, what: str = "training") -> None:
+    """Where it is trained, whether what is there goes on, and how the result is told."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -75,7 +75,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         help="where to train; auto: CUDA, Apple graphics or the CPU (default auto)",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the training that DIR holds, if any"
+        "--resume", action="store_true", help=f"go on with the {what} that DIR holds, if any"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
 
