@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.common import Row, machine
-from napari_covseg.cases.records import Kind, LabelVersion
+from napari_covseg.cases.records import Kind, LabelVersion, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.io import make_phantom
 
@@ -33,7 +33,9 @@ def store_rows(slices: int, size: int, folder: Path) -> list[Row]:
     store = CaseStore.create(folder / "store", author="B")
     case = store.add_case(phantom.volume, author="B").name
     model = hashlib.sha256(b"none").hexdigest()
-    first = store.save_version(case, labels, author="B", kind=Kind.PREDICTION, model=model).version
+    first = store.save_version(
+        case, labels, NewVersion(author="B", kind=Kind.PREDICTION, model=model)
+    ).version
     newest = [first]
 
     def save() -> None:
@@ -43,10 +45,9 @@ def store_rows(slices: int, size: int, folder: Path) -> list[Row]:
         saved = store.save_version(
             case,
             drawn,
-            author="B",
-            kind=Kind.CORRECTION,
-            parent=newest[-1].id,
-            reviewed=range(slices),
+            NewVersion(
+                author="B", kind=Kind.CORRECTION, parent=newest[-1].id, reviewed=range(slices)
+            ),
         )
         newest.append(saved.version)
 

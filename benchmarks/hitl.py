@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from napari_covseg.cases.queue import Order
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import LESION_LABELS, Label
@@ -252,10 +252,12 @@ class Loop:
         saved = self.store.save_version(
             case,
             poisoned(labels) if poison else labels,
-            author=ME,
-            kind=Kind.CORRECTION,
-            parent=prediction.id,
-            reviewed=range(len(labels.labels)),
+            NewVersion(
+                author=ME,
+                kind=Kind.CORRECTION,
+                parent=prediction.id,
+                reviewed=range(len(labels.labels)),
+            ),
         ).version
         self.store.accept(saved.id, reader=ME, instead_of=[])
         return saved.edited_voxels

@@ -12,7 +12,7 @@ import pytest
 from small_stores import corrected, lungs, new_store, predicted, volume
 
 from napari_covseg.cases import database, sqlite
-from napari_covseg.cases.records import Kind, State
+from napari_covseg.cases.records import Kind, NewVersion, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
 
@@ -56,7 +56,9 @@ def test_a_tampered_label_file_is_noticed_and_not_used(store):
 def test_saving_the_same_labels_again_heals_a_damaged_file(store):
     first = predicted(store)
     _overwrite(store.folder / "versions" / f"{first.sha256}.nii.gz", b"damaged")
-    assert store.save_version("case_0001", lungs(), author="B", kind=Kind.IMPORT).version
+    assert store.save_version(
+        "case_0001", lungs(), NewVersion(author="B", kind=Kind.IMPORT)
+    ).version
     assert store.verify() == []
     assert (store.labels(first.id).labels == lungs()).all()
 

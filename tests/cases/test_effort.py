@@ -7,7 +7,7 @@ from small_stores import MODEL, corrected, lungs, new_store, predicted, volume
 from napari_covseg.cases import effort as module
 from napari_covseg.cases.effort import effort_of
 from napari_covseg.cases.effort_records import CaseEffort, Effort, Generation, verdict
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewModel, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.progress import run_to_end
 
@@ -67,11 +67,13 @@ def test_who_joins_two_readers_is_not_given_what_both_reviewed(store):
     joined = store.save_version(
         "case_0001",
         lungs(size=5),
-        author="D",
-        kind=Kind.CONSENSUS,
-        parent=first.id,
-        merged=second.id,
-        reviewed=[0, 1, 2, 3, 4],
+        NewVersion(
+            author="D",
+            kind=Kind.CONSENSUS,
+            parent=first.id,
+            merged=second.id,
+            reviewed=[0, 1, 2, 3, 4],
+        ),
     )
     store.accept(joined.version.id, reader="D")
     assert {one.person: one.slices for one in effort(store).people} == {"RA": 2, "C": 3, "D": 1}
@@ -79,7 +81,7 @@ def test_who_joins_two_readers_is_not_given_what_both_reviewed(store):
 
 def test_without_a_prediction_or_minutes(store):
     drawn = store.save_version(
-        "case_0002", lungs(), author="RA", kind=Kind.IMPORT, reviewed=range(6)
+        "case_0002", lungs(), NewVersion(author="RA", kind=Kind.IMPORT, reviewed=range(6))
     ).version
     store.accept(drawn.id, reader="RA")
     one_case(store, "case_0001")
@@ -103,17 +105,7 @@ def test_generations_are_means_in_the_order_of_acceptance(store):
     one_case(store, "case_0003", minutes=10.0, size=6)
     one_case(store, "case_0001", minutes=20.0, size=4)
     one_case(store, "case_0002", NEXT, minutes=3.0, size=3)
-    store.record_model(
-        NEXT,
-        "round-2",
-        parent=None,
-        trained_on={},
-        settings={},
-        seeds={},
-        code_version="1",
-        metrics={},
-        author="RA",
-    )
+    store.record_model(NewModel(NEXT, "round-2", code_version="1"), author="RA")
     found = effort(store)
     first, second = found.generations
     assert (first.cases, first.minutes, first.name) == (2, 15.0, "a" * 8)
@@ -179,11 +171,15 @@ def test_an_empty_store(store):
 
 def test_unlike_axes_are_compared_as_they_are_shown(store):
     case = store.add_case(volume(9), author="RA").name
-    first = store.save_version(case, lungs(), author="RA", kind=Kind.PREDICTION, model=MODEL)
+    first = store.save_version(
+        case, lungs(), NewVersion(author="RA", kind=Kind.PREDICTION, model=MODEL)
+    )
     changed = lungs()
     changed[0, 5, 5] = 4
     after = store.save_version(
-        case, changed, author="RA", kind=Kind.CORRECTION, parent=first.version.id, reviewed=[0]
+        case,
+        changed,
+        NewVersion(author="RA", kind=Kind.CORRECTION, parent=first.version.id, reviewed=[0]),
     )
     store.accept(after.version.id, reader="RA")
     (found,) = effort(store).cases

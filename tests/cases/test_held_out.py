@@ -17,7 +17,7 @@ from napari_covseg.cases.held_out import (
     taught_patients,
     trained_patients,
 )
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewModel, NewVersion
 from napari_covseg.cases.replayed import scan_of, settings_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError
@@ -30,10 +30,7 @@ def accept(store: CaseStore, case: str, size: int = 2, slices=(0, 1, 2)):
     saved = store.save_version(
         case,
         lungs(size=size),
-        author="RA",
-        kind=Kind.CORRECTION,
-        parent=newest,
-        reviewed=slices,
+        NewVersion(author="RA", kind=Kind.CORRECTION, parent=newest, reviewed=slices),
     )
     store.accept(saved.version.id, reader="RA")
     return saved.version
@@ -48,14 +45,14 @@ def labelled(folder, cases: int) -> CaseStore:
 
 def record(store: CaseStore, sha256: str, cases=(), parent=None, **settings):
     return store.record_model(
-        sha256,
-        "m",
-        parent=parent,
-        trained_on=dict.fromkeys(cases, "d" * 64),
-        settings=settings,
-        seeds={},
-        code_version="1",
-        metrics={},
+        NewModel(
+            sha256,
+            "m",
+            parent=parent,
+            trained_on=dict.fromkeys(cases, "d" * 64),
+            settings=settings,
+            code_version="1",
+        ),
         author="RA",
     )
 

@@ -70,7 +70,7 @@ def test_a_save_cut_off_before_its_row_is_completed(tmp_path, monkeypatch):
     from small_stores import lungs, predicted
 
     from napari_covseg.cases import versions
-    from napari_covseg.cases.records import Kind
+    from napari_covseg.cases.records import Kind, NewVersion
 
     store = new_store(tmp_path / "store")
     first = predicted(store)
@@ -83,12 +83,11 @@ def test_a_save_cut_off_before_its_row_is_completed(tmp_path, monkeypatch):
 
     def save() -> None:
         store.save_version(
-            *("case_0001", lungs(size=5)),
-            author="A",
-            kind=Kind.CORRECTION,
-            parent=first.id,
-            reviewed=[1, 2],
-            minutes=4.0,
+            "case_0001",
+            lungs(size=5),
+            NewVersion(
+                author="A", kind=Kind.CORRECTION, parent=first.id, reviewed=[1, 2], minutes=4.0
+            ),
         )
 
     with monkeypatch.context() as patch:

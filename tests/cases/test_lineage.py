@@ -2,6 +2,7 @@ import pytest
 from small_stores import corrected, new_store, predicted
 from sqlalchemy import text
 
+from napari_covseg.cases.records import NewModel
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, UsageError
 
@@ -21,9 +22,9 @@ def _record(store: CaseStore, sha256: str, **more):
         "seeds": {"torch": 0},
         "code_version": "0.1.0",
         "metrics": {"dice": {"ggo": 0.5}},
-        "author": "RA",
     }
-    return store.record_model(sha256, f"model-{sha256[0]}", **{**settings, **more})
+    new = NewModel(sha256, f"model-{sha256[0]}", **{**settings, **more})
+    return store.record_model(new, author="RA")
 
 
 def test_a_model_keeps_what_it_takes_to_train_it_again(store):

@@ -11,7 +11,7 @@ from small_stores import MODEL, corrected, lungs, new_store, predicted, volume
 
 from napari_covseg.cases import moving, sqlite
 from napari_covseg.cases.moving import move_index
-from napari_covseg.cases.records import Difficulty, Kind, Score
+from napari_covseg.cases.records import Difficulty, Kind, NewModel, NewVersion, Score
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 
@@ -43,14 +43,15 @@ def store(tmp_path) -> CaseStore:
     (home / "first.safetensors").write_bytes(WEIGHTS)
     (home / "first.json").write_text("{}")
     made.record_model(
-        model,
-        "first",
-        parent=None,
-        trained_on={"case_0001": drawn.sha256},
-        settings={"epochs": 2},
-        seeds={"torch": 0},
-        code_version="0.1",
-        metrics={"dice": float("nan")},
+        NewModel(
+            model,
+            "first",
+            trained_on={"case_0001": drawn.sha256},
+            settings={"epochs": 2},
+            seeds={"torch": 0},
+            code_version="0.1",
+            metrics={"dice": float("nan")},
+        ),
         author="RA",
     )
     made.promote(model, by="RA", why="better")
@@ -159,7 +160,9 @@ def test_who_waits_for_the_lock_writes_to_the_new_index(store, postgres, monkeyp
     def save() -> None:
         labels, parent = lungs(size=6), store.history("case_0001")[0].id
         kind, more = Kind.CORRECTION, {"parent": parent, "reviewed": [0]}
-        saved.append(store.save_version("case_0001", labels, author="C", kind=kind, **more))
+        saved.append(
+            store.save_version("case_0001", labels, NewVersion(author="C", kind=kind, **more))
+        )
 
     writer = Thread(target=save)
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from napari_covseg.cases import clock, database
 from napari_covseg.cases.place import INDEX_FILE, checked_place, keep_place, place_of
 from napari_covseg.cases.postgres_connections import engine_of
-from napari_covseg.cases.records import CaseTaken, Decision, Kind, Score, State
+from napari_covseg.cases.records import CaseTaken, Decision, Kind, NewVersion, Score, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 
@@ -144,7 +144,9 @@ def test_versions_of_the_store_are_told_apart(made, postgres, monkeypatch):
 def test_texts_are_never_statements(made):
     store, _ = made
     first = store.save_version(
-        "case_0001", lungs(), author=NASTY, kind=Kind.IMPORT, reviewed=[0], comment=NASTY
+        "case_0001",
+        lungs(),
+        NewVersion(author=NASTY, kind=Kind.IMPORT, reviewed=[0], comment=NASTY),
     ).version
     store.accept(first.id, reader=NASTY, comment=NASTY)
     store.claim("case_0001", NASTY)
@@ -240,7 +242,9 @@ def test_the_grants_of_the_docs_are_enough_and_no_more(made, postgres, monkeypat
     as_role = CaseStore.open(store.folder)
     assert as_role.next_case("A").name == "case_0001"
     drawn = corrected(as_role, predicted(as_role), author="A")
-    as_role.save_version("case_0001", lungs(size=5), author="B", kind=Kind.IMPORT, reviewed=[1])
+    as_role.save_version(
+        "case_0001", lungs(size=5), NewVersion(author="B", kind=Kind.IMPORT, reviewed=[1])
+    )
     beside = [one.id for one in as_role.branches(drawn.id)]
     review = as_role.accept(drawn.id, reader="A", instead_of=beside)
     assert review.decision is Decision.ACCEPT

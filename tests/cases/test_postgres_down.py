@@ -9,7 +9,7 @@ from small_stores import corrected, lungs, predicted, volume
 
 from napari_covseg.cases import postgres, versions
 from napari_covseg.cases.index_errors import ConnectionLost, Undecided
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewVersion
 from napari_covseg.cases.store import CaseStore
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed (the extra postgres)")
@@ -125,11 +125,9 @@ def test_a_save_of_which_nothing_was_heard_any_more(store, own_postgres, monkeyp
 
     def save():
         return store.save_version(
-            *("case_0001", lungs(size=5)),
-            author="A",
-            kind=Kind.CORRECTION,
-            parent=first.id,
-            reviewed=[1],
+            "case_0001",
+            lungs(size=5),
+            NewVersion(author="A", kind=Kind.CORRECTION, parent=first.id, reviewed=[1]),
         ).version
 
     with monkeypatch.context() as patch:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_stores import corrected, lungs, new_store, predicted
 
-from napari_covseg.cases.records import Decision, Difficulty, Kind, OpenBranches, State
+from napari_covseg.cases.records import Decision, Difficulty, Kind, NewVersion, OpenBranches, State
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.labels import Label
 from napari_covseg.io.labels import read_labels
@@ -47,7 +47,7 @@ def test_what_would_teach_nothing_is_not_accepted(store):
     with pytest.raises(InputError, match="no slice is marked as reviewed"):
         store.accept(version.id, reader="B")
     empty = store.save_version(
-        "case_0001", np.zeros_like(lungs()), author="A", kind=Kind.IMPORT, reviewed=[0]
+        "case_0001", np.zeros_like(lungs()), NewVersion(author="A", kind=Kind.IMPORT, reviewed=[0])
     ).version
     with pytest.raises(InputError, match="label map is empty"):
         store.accept(empty.id, reader="B", whole=True)

@@ -11,7 +11,7 @@ from postgres_server import Server
 from small_stores import MODEL, corrected, lungs, predicted, volume
 
 from napari_covseg.cases.queue import Order
-from napari_covseg.cases.records import Kind, Score
+from napari_covseg.cases.records import Kind, NewVersion, Score
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.plugin.annotating import overview_steps
 from napari_covseg.plugin.reviewing import Shown, listing_steps
@@ -106,11 +106,14 @@ def test_a_save_and_what_is_decided(many, messages, postgres):
 
     def save():
         return many.save_version(
-            *("case_0001", lungs(size=next(sizes))),
-            author="RA",
-            kind=Kind.CORRECTION,
-            parent=many.case("case_0001").newest,
-            reviewed=[0, 1],
+            "case_0001",
+            lungs(size=next(sizes)),
+            NewVersion(
+                author="RA",
+                kind=Kind.CORRECTION,
+                parent=many.case("case_0001").newest,
+                reviewed=[0, 1],
+            ),
         )
 
     asking = messages(lambda: many.case("case_0001"))

@@ -3,7 +3,7 @@ import pytest
 from small_stores import MODEL, SHAPE, corrected, lungs, new_store, predicted
 
 from napari_covseg.cases.encoding import numbers_from, ranges_from
-from napari_covseg.cases.records import Kind, State
+from napari_covseg.cases.records import Kind, NewVersion, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.geometry import Geometry
@@ -54,7 +54,9 @@ def test_edits_can_be_counted_from_the_prediction(store):
     assert second.edited_voxels == 8
     assert store.edited_voxels(second.id, since=first.id).sum() == 16
     assert store.base_prediction(second.id) == first
-    alone = store.save_version("case_0001", lungs(), author="RA", kind=Kind.IMPORT).version
+    alone = store.save_version(
+        "case_0001", lungs(), NewVersion(author="RA", kind=Kind.IMPORT)
+    ).version
     assert store.base_prediction(alone.id) is None
 
 
@@ -73,20 +75,28 @@ def test_label_files_are_named_by_their_content_and_shared(store):
 def test_drafts(store):
     first = predicted(store)
     draft = store.save_version(
-        "case_0001", lungs(size=3), author="RA", kind=Kind.DRAFT, parent=first.id, reviewed=[0]
+        "case_0001",
+        lungs(size=3),
+        NewVersion(author="RA", kind=Kind.DRAFT, parent=first.id, reviewed=[0]),
     ).version
     record = store.case("case_0001")
     assert (record.state, record.claimed_by) == (State.IN_WORK, "RA")
     again = store.save_version(
-        "case_0001", lungs(size=3), author="RA", kind=Kind.DRAFT, parent=draft.id, reviewed=[0]
+        "case_0001",
+        lungs(size=3),
+        NewVersion(author="RA", kind=Kind.DRAFT, parent=draft.id, reviewed=[0]),
     )
     assert again.version == draft, "nothing changed, so nothing is kept"
     more = store.save_version(
-        "case_0001", lungs(size=3), author="RA", kind=Kind.DRAFT, parent=draft.id, reviewed=[0, 1]
+        "case_0001",
+        lungs(size=3),
+        NewVersion(author="RA", kind=Kind.DRAFT, parent=draft.id, reviewed=[0, 1]),
     )
     assert more.version.number == 3
     done = store.save_version(
-        "case_0001", lungs(size=3), author="RA", kind=Kind.CORRECTION, parent=more.version.id
+        "case_0001",
+        lungs(size=3),
+        NewVersion(author="RA", kind=Kind.CORRECTION, parent=more.version.id),
     ).version
     assert done.reviewed == {0, 1}, "those of the parent"
     assert store.case("case_0001").claimed_by == "", "a finished case is given back"
@@ -117,11 +127,13 @@ def test_labels_that_do_not_fit(store):
     }
     for message, labels in wrong.items():
         with pytest.raises(InputError, match=message):
-            store.save_version("case_0001", labels, author="RA", kind=Kind.IMPORT)
+            store.save_version("case_0001", labels, NewVersion(author="RA", kind=Kind.IMPORT))
     assert store.history("case_0001") == []
     assert list((store.folder / "versions").iterdir()) == []
     fitting = LabelMap(lungs(), Geometry(SHAPE, grid.affine + 1e-4))
-    assert store.save_version("case_0001", fitting, author="RA", kind=Kind.IMPORT).version
+    assert store.save_version(
+        "case_0001", fitting, NewVersion(author="RA", kind=Kind.IMPORT)
+    ).version
 
 
 def test_contradictions_are_refused(tmp_path):
@@ -138,12 +150,16 @@ def test_contradictions_are_refused(tmp_path):
     ):
         with pytest.raises(UsageError):
             store.save_version(
-                "case_0001", lungs(), **{"author": "RA", "kind": Kind.CORRECTION, **wrong}
+                "case_0001",
+                lungs(),
+                NewVersion(**{"author": "RA", "kind": Kind.CORRECTION, **wrong}),
             )
     with pytest.raises(InputError, match="no such case"):
-        store.save_version("case_0009", lungs(), author="RA", kind=Kind.IMPORT)
+        store.save_version("case_0009", lungs(), NewVersion(author="RA", kind=Kind.IMPORT))
     with pytest.raises(InputError, match="no such label version"):
-        store.save_version("case_0001", lungs(), author="RA", kind=Kind.DRAFT, parent="0" * 32)
+        store.save_version(
+            "case_0001", lungs(), NewVersion(author="RA", kind=Kind.DRAFT, parent="0" * 32)
+        )
 
 
 def test_restore_is_a_new_version(store):
@@ -164,15 +180,17 @@ def test_restore_is_a_new_version(store):
 def test_two_annotators_from_one_version_both_keep_their_work(store):
     first = predicted(store)
     ours = store.save_version(
-        "case_0001", lungs(size=3), author="A", kind=Kind.CORRECTION, parent=first.id
+        "case_0001", lungs(size=3), NewVersion(author="A", kind=Kind.CORRECTION, parent=first.id)
     )
     assert ours.branches == ()
     theirs = store.save_version(
-        "case_0001", lungs(size=5), author="B", kind=Kind.CORRECTION, parent=first.id
+        "case_0001", lungs(size=5), NewVersion(author="B", kind=Kind.CORRECTION, parent=first.id)
     )
     assert [one.id for one in theirs.branches] == [ours.version.id]
     later = store.save_version(
-        "case_0001", lungs(size=4), author="A", kind=Kind.CORRECTION, parent=ours.version.id
+        "case_0001",
+        lungs(size=4),
+        NewVersion(author="A", kind=Kind.CORRECTION, parent=ours.version.id),
     )
     assert [one.id for one in later.branches] == [theirs.version.id], "both are told"
     assert [e.actor for e in store.events(kind="branch")] == ["B", "A"]
@@ -180,10 +198,9 @@ def test_two_annotators_from_one_version_both_keep_their_work(store):
     joined = store.save_version(
         "case_0001",
         lungs(size=5),
-        author="C",
-        kind=Kind.CONSENSUS,
-        parent=later.version.id,
-        merged=theirs.version.id,
+        NewVersion(
+            author="C", kind=Kind.CONSENSUS, parent=later.version.id, merged=theirs.version.id
+        ),
     )
     assert joined.branches == ()
     assert store.branches(joined.version.id) == ()
@@ -191,13 +208,15 @@ def test_two_annotators_from_one_version_both_keep_their_work(store):
 
 def test_ones_own_forsaken_draft_is_no_branch(store):
     first = predicted(store)
-    store.save_version("case_0001", lungs(size=3), author="A", kind=Kind.DRAFT, parent=first.id)
+    store.save_version(
+        "case_0001", lungs(size=3), NewVersion(author="A", kind=Kind.DRAFT, parent=first.id)
+    )
     anew = store.save_version(
-        "case_0001", lungs(size=5), author="A", kind=Kind.CORRECTION, parent=first.id
+        "case_0001", lungs(size=5), NewVersion(author="A", kind=Kind.CORRECTION, parent=first.id)
     )
     assert anew.branches == ()
     second_window = store.save_version(
-        "case_0001", lungs(size=4), author="A", kind=Kind.CORRECTION, parent=first.id
+        "case_0001", lungs(size=4), NewVersion(author="A", kind=Kind.CORRECTION, parent=first.id)
     )
     assert [one.id for one in second_window.branches] == [anew.version.id]
 
@@ -205,7 +224,7 @@ def test_ones_own_forsaken_draft_is_no_branch(store):
 def test_a_new_prediction_disturbs_nobody(store):
     ours = corrected(store, predicted(store))
     newer = store.save_version(
-        "case_0001", lungs(size=1), author="RA", kind=Kind.PREDICTION, model="b" * 64
+        "case_0001", lungs(size=1), NewVersion(author="RA", kind=Kind.PREDICTION, model="b" * 64)
     )
     assert store.case("case_0001").state is State.CORRECTED
     assert store.branches(ours.id) == ()

@@ -6,7 +6,7 @@ import pytest
 from small_stores import corrected, lungs, new_store, predicted, volume
 
 from napari_covseg.cases import author as author_module
-from napari_covseg.cases.records import Score
+from napari_covseg.cases.records import NewModel, Score
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.cli.main import main
 from napari_covseg.domain.volume import LabelMap
@@ -93,17 +93,7 @@ def test_history_and_restore(folder, capsys):
 def test_next(folder, capsys):
     store = CaseStore.open(folder)
     model = "a" * 64
-    store.record_model(
-        model,
-        "better",
-        parent=None,
-        trained_on={},
-        settings={},
-        seeds={},
-        code_version="0",
-        metrics={},
-        author="RA",
-    )
+    store.record_model(NewModel(model, "better", code_version="0"), author="RA")
     store.record_scores([Score("case_0002", model, 1.0, slice=4)])
     assert _json(capsys, "next", folder, "--author", "A", "--peek")["case"] == "case_0001"
     peeked = _json(capsys, "next", folder, "--author", "A", "--peek", "--model", "aaaa")

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.image import imread
 from small_stores import corrected, lungs, new_store, predicted
 
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewVersion
 from napari_covseg.cli.main import main
 
 NEXT = "b" * 64
@@ -24,7 +24,9 @@ def store(tmp_path):
         version = corrected(store, predicted(store, name, model), minutes=minutes)
         store.accept(version.id, reader="B")
     drawn = store.save_version(
-        "case_0004", lungs(), author="C", kind=Kind.IMPORT, reviewed=range(6), minutes=30.0
+        "case_0004",
+        lungs(),
+        NewVersion(author="C", kind=Kind.IMPORT, reviewed=range(6), minutes=30.0),
     ).version
     store.accept(drawn.id, reader="B")
     return store

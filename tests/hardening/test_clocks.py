@@ -7,7 +7,7 @@ import pytest
 from small_stores import corrected, lungs, new_store, predicted
 
 from napari_covseg.cases import clock
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewModel
 from napari_covseg.cases.store import CaseStore
 
 
@@ -29,17 +29,7 @@ def backwards(monkeypatch):
 
 
 def _record(store, letter):
-    return store.record_model(
-        letter * 64,
-        letter,
-        parent=None,
-        trained_on={},
-        settings={},
-        seeds={},
-        code_version="1",
-        metrics={},
-        author="A",
-    )
+    return store.record_model(NewModel(letter * 64, letter, code_version="1"), author="A")
 
 
 def test_versions_models_and_events_keep_their_order(tmp_path, backwards):

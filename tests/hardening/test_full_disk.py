@@ -15,7 +15,7 @@ from kill_actions import model_in
 from label_phantom import label_map, series
 from small_stores import corrected, lungs, new_store, predicted, volume
 
-from napari_covseg.cases.records import Kind, State
+from napari_covseg.cases.records import Kind, NewVersion, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import ResourceError
 from napari_covseg.io import read_labels, write_labels, write_volume
@@ -72,11 +72,11 @@ def test_saving_and_accepting(disk):
         saved = None
         try:
             saved = store.save_version(
-                *("case_0001", labels),
-                author="A",
-                kind=Kind.CORRECTION,
-                parent=before[-1].id,
-                reviewed=[0, number],
+                "case_0001",
+                labels,
+                NewVersion(
+                    author="A", kind=Kind.CORRECTION, parent=before[-1].id, reviewed=[0, number]
+                ),
             )
             store.accept(saved.version.id, reader="B", whole=True)
         except ResourceError as error:

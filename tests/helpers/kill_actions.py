@@ -11,7 +11,7 @@ from pathlib import Path
 
 from small_stores import lungs, volume
 
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError
 
@@ -26,11 +26,14 @@ def save(folder: Path, _: Path, seed: int, told: Connection) -> None:
         labels = lungs(size=1 + step % 5)
         labels[5, 9, :] = (seed + step) % 3
         saved = store.save_version(
-            *("case_0001", labels),
-            author="A",
-            kind=Kind.CORRECTION,
-            parent=store.case("case_0001").newest,
-            reviewed=[step % 6],
+            "case_0001",
+            labels,
+            NewVersion(
+                author="A",
+                kind=Kind.CORRECTION,
+                parent=store.case("case_0001").newest,
+                reviewed=[step % 6],
+            ),
         )
         told.send(("version", saved.version.id))
         store.accept(saved.version.id, reader="A", whole=True)

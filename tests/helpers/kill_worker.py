@@ -5,7 +5,7 @@ from pathlib import Path
 
 from small_stores import lungs, volume
 
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewVersion
 from napari_covseg.cases.store import CaseStore
 
 
@@ -21,10 +21,7 @@ def work(folder: Path, seed: int, told: Connection) -> None:
         saved = store.save_version(
             "case_0001",
             labels,
-            author="A",
-            kind=Kind.CORRECTION,
-            parent=newest,
-            reviewed=[step % 6],
+            NewVersion(author="A", kind=Kind.CORRECTION, parent=newest, reviewed=[step % 6]),
         )
         told.send(("version", saved.version.id))
         if step % 2:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_covseg.cases.records import CaseRecord, Kind, LabelVersion
+from napari_covseg.cases.records import CaseRecord, Kind, LabelVersion, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.geometry import Geometry, Reorientation
 from napari_covseg.domain.volume import CTVolume
@@ -39,7 +39,9 @@ def new_store(folder: Path, cases: int = 1, author: str = "RA") -> CaseStore:
 
 
 def predicted(store: CaseStore, case: str = "case_0001", model: str = MODEL) -> LabelVersion:
-    saved = store.save_version(case, lungs(), author="RA", kind=Kind.PREDICTION, model=model)
+    saved = store.save_version(
+        case, lungs(), NewVersion(author="RA", kind=Kind.PREDICTION, model=model)
+    )
     return saved.version
 
 
@@ -48,7 +50,7 @@ def corrected(
 ) -> LabelVersion:
     settings = {"kind": Kind.CORRECTION, "reviewed": [0, 1, 2], "minutes": 2.5, **more}
     saved = store.save_version(
-        parent.case, lungs(size=size), author=author, parent=parent.id, **settings
+        parent.case, lungs(size=size), NewVersion(author=author, parent=parent.id, **settings)
     )
     return saved.version
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_covseg.cases.records import Kind, LabelVersion
+from napari_covseg.cases.records import Kind, LabelVersion, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.volume import CTVolume
@@ -64,10 +64,9 @@ def accept(store: CaseStore, case: str, labels: np.ndarray) -> LabelVersion:
     saved = store.save_version(
         case,
         labels,
-        author="RA",
-        kind=Kind.CORRECTION,
-        parent=store.case(case).newest,
-        reviewed=REVIEWED,
+        NewVersion(
+            author="RA", kind=Kind.CORRECTION, parent=store.case(case).newest, reviewed=REVIEWED
+        ),
     )
     store.accept(saved.version.id, reader="RB")
     return saved.version

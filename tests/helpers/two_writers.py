@@ -5,7 +5,7 @@ from pathlib import Path
 
 from small_stores import lungs, volume
 
-from napari_covseg.cases.records import Kind, OpenBranches
+from napari_covseg.cases.records import Kind, NewVersion, OpenBranches
 from napari_covseg.cases.store import CaseStore
 
 ROUNDS = 6
@@ -22,7 +22,9 @@ def annotate(folder: Path, author: str, seed: int, told: Connection) -> None:
         labels[5, 9, :6] = seed
         labels[5, 9, 6:] = step
         saved = store.save_version(
-            *("case_0001", labels), author=author, kind=Kind.CORRECTION, parent=first, reviewed=[5]
+            "case_0001",
+            labels,
+            NewVersion(author=author, kind=Kind.CORRECTION, parent=first, reviewed=[5]),
         )
         told.send(("version", saved.version.id))
         beside = [one.id for one in saved.branches]

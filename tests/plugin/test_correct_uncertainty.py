@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import ModelError
 from napari_covseg.domain.labels import Label
@@ -242,7 +242,9 @@ def test_another_ct_or_the_end_takes_the_layer_away(widget, viewer, phantom, qtb
 def store(tmp_path, phantom):
     made = CaseStore.create(tmp_path / "store", author="RA")
     case = made.add_case(phantom.volume, author="RA").name
-    made.save_version(case, phantom.labels, author="RA", kind=Kind.CORRECTION, reviewed=[12, 20])
+    made.save_version(
+        case, phantom.labels, NewVersion(author="RA", kind=Kind.CORRECTION, reviewed=[12, 20])
+    )
     return made
 
 

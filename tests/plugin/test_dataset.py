@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QInputDialog, QMessageBox
 from small_stores import SHAPE, lungs, new_store, volume
 
 from napari_covseg.cases.database import Database
-from napari_covseg.cases.records import Difficulty, Kind, Score, State
+from napari_covseg.cases.records import Difficulty, Kind, NewVersion, Score, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import ResourceError
 from napari_covseg.domain.labels import Label
@@ -68,7 +68,7 @@ def store(tmp_path):
     model = live_hash(made)
     for number, value in ((1, 1.0), (2, 9.0), (3, 4.0)):
         name = f"case_000{number}"
-        made.save_version(name, lungs(), author="RA", kind=Kind.PREDICTION, model=model)
+        made.save_version(name, lungs(), NewVersion(author="RA", kind=Kind.PREDICTION, model=model))
         made.record_scores([Score(name, model, value, 4)])
     return made
 
@@ -157,7 +157,9 @@ def test_from_an_empty_folder_to_two_accepted_cases(widget, tmp_path, done, monk
     assert widget.view.queue.filter.buttons[State.NEW].text() == "new 2"
     store = CaseStore.open(folder)
     for case in ("case_0001", "case_0002"):
-        saved = store.save_version(case, lungs(), author="A", kind=Kind.PREDICTION, model="a" * 64)
+        saved = store.save_version(
+            case, lungs(), NewVersion(author="A", kind=Kind.PREDICTION, model="a" * 64)
+        )
         store.record_scores([Score(case, live_hash(store), int(case[-1]), 4)])
         assert saved.version.number == 1
     widget.refresh()
@@ -288,11 +290,9 @@ def test_for_a_second_reader_and_given_back(working, store, done):
 def test_two_annotators_of_one_case(working, store, done, monkeypatch):
     first = store.history("case_0002")[0]
     theirs = store.save_version(
-        *("case_0002", lungs(size=5)),
-        author="B",
-        kind=Kind.CORRECTION,
-        parent=first.id,
-        reviewed=[2],
+        "case_0002",
+        lungs(size=5),
+        NewVersion(author="B", kind=Kind.CORRECTION, parent=first.id, reviewed=[2]),
     ).version
     delete_lesion(working)
     answer_with(monkeypatch, "Not now")
@@ -595,7 +595,7 @@ def fake_predict(monkeypatch):
             store = CaseStore.open(request.store)
             model = live_hash(store)
             more = {"author": request.author, "kind": Kind.PREDICTION, "model": model}
-            store.save_version("case_0004", lungs(), **more)
+            store.save_version("case_0004", lungs(), NewVersion(**more))
             score = Score("case_0004", model, 20.0, 2)
             store.record_scores([score])
             return dataset_predict.PredictResult(

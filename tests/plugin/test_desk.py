@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.labels import Label
@@ -17,10 +17,14 @@ def store(tmp_path, phantom):
     made = CaseStore.create(tmp_path / "store", author="RA")
     bare = made.add_case(phantom.volume, author="RA")
     labels = phantom.labels
-    made.save_version(bare.name, labels, author="RA", kind=Kind.CORRECTION, reviewed=[3])
+    made.save_version(
+        bare.name, labels, NewVersion(author="RA", kind=Kind.CORRECTION, reviewed=[3])
+    )
     emptied = np.where(labels.labels == Label.GGO, Label.LEFT_LUNG, labels.labels)
     made.save_version(
-        bare.name, emptied.astype(np.uint8), author="RA", kind=Kind.CORRECTION, reviewed=[4]
+        bare.name,
+        emptied.astype(np.uint8),
+        NewVersion(author="RA", kind=Kind.CORRECTION, reviewed=[4]),
     )
     return made
 
@@ -140,7 +144,7 @@ def test_labels_of_imports_come_back_as_they_were(viewer, store, phantom):
     labels[20, 10:20, 10:20] = Label.INFECTION
     newest = store.case("case_0001").newest
     made = {"author": "RA", "kind": Kind.CORRECTION, "parent": newest, "reviewed": [1]}
-    store.save_version("case_0001", labels, **made)
+    store.save_version("case_0001", labels, NewVersion(**made))
     desk = desk_of(viewer)
     desk.serve(_load(store))
     back = desk.hold().labels().labels

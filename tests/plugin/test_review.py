@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QMessageBox
 from taken_keys import taken_keys
 
 from napari_covseg.cases import author as author_module
-from napari_covseg.cases.records import Difficulty, Kind, State
+from napari_covseg.cases.records import Difficulty, Kind, NewVersion, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.labels import Label
 from napari_covseg.plugin import autosave
@@ -45,11 +45,21 @@ def store(tmp_path, phantom, predicted):
     """case_0001: AB corrected a prediction into the truth, in 4 minutes."""
     made = CaseStore.create(tmp_path / "store", author="AB")
     case = made.add_case(phantom.volume, author="AB").name
-    start = made.save_version(case, predicted, author="AB", kind=Kind.PREDICTION, model=MODEL)
+    start = made.save_version(
+        case, predicted, NewVersion(author="AB", kind=Kind.PREDICTION, model=MODEL)
+    )
     made.save_version(
-        case, phantom.labels, author="AB", kind=Kind.CORRECTION, parent=start.version.id,
-        reviewed=range(40), minutes=4.0, comment="dense part was missing",
-    )  # fmt: skip
+        case,
+        phantom.labels,
+        NewVersion(
+            author="AB",
+            kind=Kind.CORRECTION,
+            parent=start.version.id,
+            reviewed=range(40),
+            minutes=4.0,
+            comment="dense part was missing",
+        ),
+    )
     return made
 
 
@@ -94,9 +104,10 @@ def forked(store, phantom):
     labels[extra] = GGO
     start = store.history("case_0001")[0]
     return store.save_version(
-        "case_0001", labels, author="CD", kind=Kind.CORRECTION, parent=start.id,
-        reviewed=range(40),
-    ).version  # fmt: skip
+        "case_0001",
+        labels,
+        NewVersion(author="CD", kind=Kind.CORRECTION, parent=start.id, reviewed=range(40)),
+    ).version
 
 
 def a_healthy_spot(labels):
@@ -260,9 +271,10 @@ def test_accept(opened, store, viewer, qtbot):
 def test_accept_only_what_was_reviewed_or_the_whole(widget, store, phantom, qtbot):
     start = store.history("case_0001")[1]
     store.save_version(
-        "case_0001", phantom.labels, author="CD", kind=Kind.CORRECTION, parent=start.id,
-        reviewed=[3, 4],
-    )  # fmt: skip
+        "case_0001",
+        phantom.labels,
+        NewVersion(author="CD", kind=Kind.CORRECTION, parent=start.id, reviewed=[3, 4]),
+    )
     widget.acts.open_next()
     settled(widget, qtbot)
     assert widget.view.primary.text() == "Accept case_0001 (2 of 40 slices)"
@@ -328,7 +340,7 @@ def test_back_to_the_list_gives_the_case_back(opened, store, viewer, qtbot):
 def test_labels_that_no_model_made(make_widget, viewer, tmp_path, phantom, qtbot):
     store = CaseStore.create(tmp_path / "imported", author="AB")
     case = store.add_case(phantom.volume, author="AB").name
-    store.save_version(case, phantom.labels, author="AB", kind=Kind.IMPORT)
+    store.save_version(case, phantom.labels, NewVersion(author="AB", kind=Kind.IMPORT))
     widget = make_widget()
     desk_of(viewer).store = store.folder
     settled(widget, qtbot)
@@ -375,7 +387,7 @@ def test_the_reader_corrects_himself(opened, store, viewer, qtbot):
 
 def test_unsaved_corrections_are_asked_for(opened, store, viewer, qtbot, monkeypatch, phantom):
     second = store.add_case(_other(phantom.volume), author="AB").name
-    store.save_version(second, phantom.labels, author="AB", kind=Kind.IMPORT)
+    store.save_version(second, phantom.labels, NewVersion(author="AB", kind=Kind.IMPORT))
     correct = CorrectWidget(viewer)
     viewer.window.add_dock_widget(correct, name="Correct", area="right")
     correct.activate()
@@ -570,9 +582,15 @@ def test_long_names_need_no_scrolling_sideways(make_widget, viewer, store, phant
     labels[a_healthy_spot(labels)] = GGO
     start = store.history("case_0001")[0]
     store.save_version(
-        "case_0001", labels, author="Professor Maximiliane von Hohenberg-Lichtenstein",
-        kind=Kind.CORRECTION, parent=start.id, reviewed=range(40),
-    )  # fmt: skip
+        "case_0001",
+        labels,
+        NewVersion(
+            author="Professor Maximiliane von Hohenberg-Lichtenstein",
+            kind=Kind.CORRECTION,
+            parent=start.id,
+            reviewed=range(40),
+        ),
+    )
     widget = make_widget()
     desk_of(viewer).store = store.folder
     for page in (widget.view.queue, widget.view.case, widget.view.joint):

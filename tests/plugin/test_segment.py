@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QMessageBox
 
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Kind, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.labels import Label
@@ -271,7 +271,9 @@ def test_a_served_case_gets_the_result_in_place_of_its_labels(
     monkeypatch.setattr(autosave, "drafts_folder", lambda: tmp_path / "drafts")
     store = CaseStore.create(tmp_path / "store", author="RA")
     case = store.add_case(phantom.volume, author="RA").name
-    store.save_version(case, phantom.labels, author="RA", kind=Kind.CORRECTION, reviewed=[4])
+    store.save_version(
+        case, phantom.labels, NewVersion(author="RA", kind=Kind.CORRECTION, reviewed=[4])
+    )
     correct = CorrectWidget(viewer)
     qtbot.addWidget(correct)
     desk = desk_of(viewer)

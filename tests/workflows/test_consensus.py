@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_stores import corrected, lungs, new_store, predicted
 
-from napari_covseg.cases.records import Kind, State
+from napari_covseg.cases.records import Kind, NewVersion, State
 from napari_covseg.domain.errors import InputError, ResourceError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import run_to_end
@@ -106,9 +106,10 @@ def test_a_choice_for_one_lesion(store):
     consolidation = np.where(lungs() == Label.GGO, Label.CONSOLIDATION, lungs()).astype(np.uint8)
     first = corrected(store, start, "RA", size=4, reviewed=range(6))
     second = store.save_version(
-        "case_0001", consolidation, author="CD", kind=Kind.CORRECTION, parent=start.id,
-        reviewed=range(6),
-    ).version  # fmt: skip
+        "case_0001",
+        consolidation,
+        NewVersion(author="CD", kind=Kind.CORRECTION, parent=start.id, reviewed=range(6)),
+    ).version
     readings = _read(store, first, second)
     # 8 voxels each, 0.02 ml: taken together as small.
     assert [(r.kind, r.voxels) for r in readings.comparison.regions] == [(Difference.SMALL, 16)]

@@ -6,7 +6,7 @@ import torch
 from small_stores import corrected, lungs, names, new_store, predicted, volume
 from toy_stores import toy_store, untrained
 
-from napari_covseg.cases.records import Kind, State
+from napari_covseg.cases.records import Kind, NewModel, NewVersion, State
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ModelError, ResourceError, UsageError
 from napari_covseg.domain.progress import Progress, run_to_end
@@ -126,7 +126,7 @@ def test_labels_drawn_while_the_model_was_at_it_are_not_covered(tmp_path, networ
     steps = predict_cases(PredictRequest(store.folder, "RA"))
     for step in steps:
         if step.message == "case 1 of 1: segmenting":
-            store.save_version("case_0001", lungs(size=4), author="B", kind=Kind.DRAFT)
+            store.save_version("case_0001", lungs(size=4), NewVersion(author="B", kind=Kind.DRAFT))
     (version,) = store.history("case_0001")
     assert version.kind is Kind.DRAFT
     assert "case_0001" in store.scores(SHIPPED)
@@ -206,17 +206,7 @@ def test_a_promoted_model_really_predicts(tmp_path):
     card = untrained(tmp_path / "base") / "base.json"
     model = read_checkpoint(card)
     publish(card, store.model_folder(model.sha256))
-    store.record_model(
-        model.sha256,
-        "base",
-        parent=None,
-        trained_on={},
-        settings={},
-        seeds={},
-        code_version="0",
-        metrics={},
-        author="RA",
-    )
+    store.record_model(NewModel(model.sha256, "base", code_version="0"), author="RA")
     store.promote(model.sha256, by="RA", why="a test")
     fresh = store.image("case_0001")
     twin = type(fresh)(fresh.hu[::-1].copy(), fresh.geometry, "twin")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from toy_stores import SETTINGS, toy_store
 
+from napari_covseg.cases.records import NewModel
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError
 from napari_covseg.workflows.retrain import _ROLLED_BACK, _Retraining
@@ -31,10 +32,7 @@ def decide(store: CaseStore, plan, folder: Path) -> tuple[bool, list[str]]:
 def test_what_was_rolled_back_meanwhile_is_not_promoted_again(tmp_path: Path) -> None:
     store = toy_store(tmp_path / "store", 2)
     plan = find_or_make(store, request(store))
-    store.record_model(
-        NEW, "new", parent=None, trained_on={}, settings={}, seeds={}, code_version="1",
-        metrics={}, author="RA",
-    )  # fmt: skip
+    store.record_model(NewModel(NEW, "new", code_version="1"), author="RA")
     # Promoted, then the power failed before the run was ended; somebody did not like the model.
     store.promote(NEW, by="RA", why="better")
     store.rollback(by="RB", why="worse to the eye")
@@ -46,10 +44,7 @@ def test_what_was_rolled_back_meanwhile_is_not_promoted_again(tmp_path: Path) ->
 
 def test_a_model_rolled_back_long_ago_may_come_again(tmp_path: Path) -> None:
     store = toy_store(tmp_path / "store", 2)
-    store.record_model(
-        NEW, "new", parent=None, trained_on={}, settings={}, seeds={}, code_version="1",
-        metrics={}, author="RA",
-    )  # fmt: skip
+    store.record_model(NewModel(NEW, "new", code_version="1"), author="RA")
     store.promote(NEW, by="RA", why="better")
     store.rollback(by="RB", why="worse to the eye")
     plan = find_or_make(store, request(store))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from napari_covseg.cases.base import MODELS, StoreBase, check_author
 from napari_covseg.cases.clock import now
-from napari_covseg.cases.records import Event, ModelRecord, Promotion, TrainingRun
+from napari_covseg.cases.records import Event, ModelRecord, NewModel, Promotion, TrainingRun
 from napari_covseg.cases.rows import event_record, log
 from napari_covseg.cases.schema import EventRow, ModelRow, RunRow
 from napari_covseg.domain.errors import InputError, UsageError
@@ -28,33 +28,8 @@ class Lineage(StoreBase):
         """Where the files of a model of this store lie; made by who writes them."""
         return self.folder / MODELS / sha256[:16]
 
-    def record_model(
-        self,
-        sha256: str,
-        name: str,
-        *,
-        parent: str | None,
-        trained_on: Mapping[str, str],
-        settings: Mapping[str, Any],
-        seeds: Mapping[str, Any],
-        code_version: str,
-        metrics: Mapping[str, Any],
-        author: str,
-    ) -> ModelRecord:
-        """Write down a trained model, once; it does not go live by this (`promote`).
-
-        Parameters
-        ----------
-        sha256, name
-            Of its weights; what people call it.
-        parent
-            SHA-256 of the model it started from, None for none.
-        trained_on
-            The label version (SHA-256) of each case it was trained on, by the case's name.
-        settings, seeds, code_version, metrics
-            Plain JSON: what is needed to train it again, and how good it was.
-        author
-            Who trained it.
+    def record_model(self, model: NewModel, *, author: str) -> ModelRecord:
+        """Write down a model that ``author`` trained; it does not go live by this (`promote`).
 
         Raises
         ------
@@ -65,21 +40,23 @@ class Lineage(StoreBase):
         """
         author = check_author(author)
         with self._db.write() as session:
-            if session.get(ModelRow, sha256) is not None:
-                raise InputError(f"{name}: a model with the same weights is in this store already")
+            if session.get(ModelRow, model.sha256) is not None:
+                raise InputError(
+                    f"{model.name}: a model with the same weights is in this store already"
+                )
             row = ModelRow(
-                sha256=sha256,
-                name=name,
-                parent=parent,
-                trained_on=sorted([case, labels] for case, labels in trained_on.items()),
-                settings=dict(settings),
-                seeds=dict(seeds),
-                code_version=code_version,
-                metrics=dict(metrics),
+                sha256=model.sha256,
+                name=model.name,
+                parent=model.parent,
+                trained_on=sorted([case, labels] for case, labels in model.trained_on.items()),
+                settings=dict(model.settings),
+                seeds=dict(model.seeds),
+                code_version=model.code_version,
+                metrics=dict(model.metrics),
                 created=now(session),
             )
             session.add(row)
-            log(session, author, _RECORDED, model=sha256)
+            log(session, author, _RECORDED, model=model.sha256)
             return _model(row)
 
     def models(self) -> list[ModelRecord]:

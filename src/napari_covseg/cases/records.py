@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -152,6 +152,41 @@ class LabelVersion:
     set_aside: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """What is said of labels that become a version (`CaseStore.save_version`).
+
+    Parameters
+    ----------
+    author
+        Who drew them, or who ran the model.
+    kind
+        How they came to be. Corrections, consensus and imports make the case ``corrected``,
+        drafts ``in work``, predictions ``predicted`` if it was new.
+    parent
+        Id of the version they started from (`LabelVersion.id`); None: from nothing.
+    merged
+        Id of the second version that a consensus joins.
+    reviewed
+        Every slice (canonical z) that a person has checked; None: those of the parent.
+    minutes
+        Time spent since the parent.
+    model
+        SHA-256 of the model of a prediction; otherwise that of the parent is taken on.
+    comment
+        What the author wants to say.
+    """
+
+    author: str
+    kind: Kind
+    parent: str | None = None
+    merged: str | None = None
+    reviewed: Iterable[int] | None = None
+    minutes: float = 0.0
+    model: str | None = None
+    comment: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SavedVersion:
     """What became of a save.
@@ -206,6 +241,34 @@ class Score:
     slice: int | None = None
     features: tuple[float, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """A trained model that is to be written down (`CaseStore.record_model`).
+
+    Parameters
+    ----------
+    sha256, name
+        Of its weights; what people call it.
+    code_version
+        Of the program that trained it.
+    parent
+        SHA-256 of the model it started from, None for none.
+    trained_on
+        The label version (SHA-256) of each case it was trained on, by the case's name.
+    settings, seeds, metrics
+        Plain JSON: what is needed to train it again, and how good it was.
+    """
+
+    sha256: str
+    name: str
+    code_version: str
+    parent: str | None = None
+    trained_on: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

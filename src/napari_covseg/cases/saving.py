@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from napari_covseg.cases.branches import branch_rows
 from napari_covseg.cases.claims import CLAIM_MINUTES, claim_row, release_row
-from napari_covseg.cases.records import Kind, LabelVersion, SavedVersion, State
+from napari_covseg.cases.records import Kind, LabelVersion, NewVersion, SavedVersion, State
 from napari_covseg.cases.rows import find_case, live_claim, log, version_record
 from napari_covseg.cases.schema import CaseRow, VersionRow
 from napari_covseg.domain.errors import InputError, UsageError
@@ -28,16 +28,7 @@ _AFTER: Mapping[Kind, State] = {
 
 
 def make_note(
-    case: str,
-    author: str,
-    kind: Kind,
-    parent: str | None,
-    merged: str | None,
-    minutes: float,
-    model: str | None,
-    before: LabelVersion | None,
-    comment: str,
-    created: datetime,
+    case: str, new: NewVersion, before: LabelVersion | None, created: datetime
 ) -> dict[str, Any]:
     """What the row of a version will say, less what is known once its labels are written.
 
@@ -46,20 +37,20 @@ def make_note(
     UsageError
         If a prediction has no model, or the minutes are no number from 0.
     """
-    if kind is Kind.PREDICTION and not model:
+    if new.kind is Kind.PREDICTION and not new.model:
         raise UsageError(f"{case}: a prediction needs the hash of its model")
-    if not (math.isfinite(minutes) and minutes >= 0):
-        raise UsageError(f"{case}: {minutes} minutes spent; expected 0 or more")
+    if not (math.isfinite(new.minutes) and new.minutes >= 0):
+        raise UsageError(f"{case}: {new.minutes} minutes spent; expected 0 or more")
     return {
         "case": case,
-        "author": author,
+        "author": new.author,
         "created": created.isoformat(),
-        "kind": kind.value,
-        "parent": parent,
-        "merged": merged,
-        "minutes": float(minutes),
-        "model": model or (before.model if before else None),
-        "comment": comment.strip(),
+        "kind": new.kind.value,
+        "parent": new.parent,
+        "merged": new.merged,
+        "minutes": float(new.minutes),
+        "model": new.model or (before.model if before else None),
+        "comment": new.comment.strip(),
     }
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from napari_covseg.cases.base import StoreBase, check_author
 from napari_covseg.cases.branches import open_branches
 from napari_covseg.cases.clock import now
 from napari_covseg.cases.encoding import geometry_from_json, ranges_from
+from napari_covseg.cases.fitting import checked_slices, find_parent, on_grid
 from napari_covseg.cases.index_errors import ConnectionLost, Undecided
-from napari_covseg.cases.records import Kind, LabelVersion, SavedVersion
+from napari_covseg.cases.records import Kind, LabelVersion, NewVersion, SavedVersion
 from napari_covseg.cases.rows import (
     find_case,
     find_version,
@@ -26,30 +27,17 @@ from napari_covseg.cases.rows import (
     version_record,
 )
 from napari_covseg.cases.saving import insert, make_note
-from napari_covseg.cases.schema import CaseRow, VersionRow
-from napari_covseg.domain.errors import CovsegError, InputError, UsageError
+from napari_covseg.cases.schema import VersionRow
+from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import LabelMap
-
-_MOST_AFFINE_MM = 0.05
 
 
 class Versions(StoreBase):
     """The part of `CaseStore` that keeps label versions."""
 
     def save_version(
-        self,
-        case: str,
-        labels: LabelMap | NDArray[np.uint8],
-        *,
-        author: str,
-        kind: Kind,
-        parent: str | None = None,
-        merged: str | None = None,
-        reviewed: Iterable[int] | None = None,
-        minutes: float = 0.0,
-        model: str | None = None,
-        comment: str = "",
+        self, case: str, labels: LabelMap | NDArray[np.uint8], new: NewVersion
     ) -> SavedVersion:
         """Keep a label map of a case as a new version.
 
@@ -63,23 +51,8 @@ class Versions(StoreBase):
             The case's name.
         labels
             On the grid of the case's image; as an array, uint8 ``(z, y, x)``, canonical.
-        author
-            Who drew it, or who ran the model.
-        kind
-            How it came to be. Corrections, consensus and imports make the case ``corrected``,
-            drafts ``in work``, predictions ``predicted`` if it was new.
-        parent
-            Id of the version it started from (`LabelVersion.id`); None: from nothing.
-        merged
-            Id of the second version that a consensus joins.
-        reviewed
-            Every slice (canonical z) that a person has checked; None: those of the parent.
-        minutes
-            Time spent since the parent.
-        model
-            SHA-256 of the model of a prediction; otherwise that of the parent is taken on.
-        comment
-            What the author wants to say.
+        new
+            What is said of them.
 
         Raises
         ------
@@ -91,27 +64,20 @@ class Versions(StoreBase):
         UsageError
             If there is no author, or what is said contradicts itself.
         """
-        author = check_author(author)
+        new = replace(new, author=check_author(new.author))
         with self._db.read() as session:
             row, moment = find_case(session, case), now(session)
             grid = geometry_from_json(row.geometry)
-            before = _parent(session, row, parent)
-            _parent(session, row, merged)
-        fitting = _fitting(case, labels, *grid)
-        slices = _slices(reviewed, before, fitting)
-        note = make_note(
-            *(case, author, kind, parent, merged, minutes, model, before, comment, moment)
-        )
-        note |= {"reviewed": ranges_from(slices)}
+            before = find_parent(session, row, new.parent)
+            find_parent(session, row, new.merged)
+        fitting = on_grid(case, labels, *grid)
+        slices = checked_slices(new.reviewed, before, fitting)
+        note = make_note(case, new, before, moment) | {"reviewed": ranges_from(slices)}
         note["edited_voxels"], same = self._count_edits(fitting.labels, before)
-        if same and before is not None and slices == before.reviewed and merged is None:
-            if kind is Kind.DRAFT:
+        if same and before is not None and slices == before.reviewed and new.merged is None:
+            if new.kind is Kind.DRAFT:
                 return SavedVersion(before, self.branches(before.id))
-            if kind is Kind.CORRECTION and before.kind is not Kind.DRAFT:
-                raise InputError(
-                    f"{case}: nothing was changed and no slice was newly reviewed since version "
-                    f"{before.number}; there is nothing to save"
-                )
+            _check_says_something(case, new.kind, before)
         return self._keep(fitting, note)
 
     def _keep(self, labels: LabelMap, note: dict[str, Any]) -> SavedVersion:
@@ -282,10 +248,13 @@ class Versions(StoreBase):
             newest = version_record(row) if row else old
         if newest.id == old.id:
             raise InputError(f"{old.case}: version {old.number} is the newest; nothing to restore")
-        note = make_note(
-            *(old.case, author, Kind.RESTORED, newest.id, None, 0.0, None, old),
-            *(comment or f"version {old.number} restored", moment),
+        new = NewVersion(
+            author=author,
+            kind=Kind.RESTORED,
+            parent=newest.id,
+            comment=comment or f"version {old.number} restored",
         )
+        note = make_note(old.case, new, old, moment)
         note |= {"reviewed": ranges_from(old.reviewed), "sha256": old.sha256}
         note["edited_voxels"], _ = self._count_edits(labels.labels, newest)
         return self._commit(secrets.token_hex(16), note)
@@ -307,45 +276,10 @@ class Versions(StoreBase):
         return np.asarray(labels != self.labels(before.id).labels)
 
 
-def _parent(session: Session, case: CaseRow, identity: str | None) -> LabelVersion | None:
-    if identity is None:
-        return None
-    row = find_version(session, identity)
-    if row.case_id != case.id:
-        raise UsageError(f"{case.name}: version {identity[:8]} is of another case")
-    return version_record(row)
-
-
-def _fitting(
-    case: str, labels: LabelMap | NDArray[np.uint8], geometry: Any, to_native: Any
-) -> LabelMap:
-    """The labels on the image's own grid; anything else is refused."""
-    array = labels.labels if isinstance(labels, LabelMap) else labels
-    if array.shape != geometry.shape:
-        here, there = (" x ".join(map(str, shape[::-1])) for shape in (array.shape, geometry.shape))
+def _check_says_something(case: str, kind: Kind, before: LabelVersion) -> None:
+    """A correction that changes and marks nothing is a mistake, unless it ends a draft."""
+    if kind is Kind.CORRECTION and before.kind is not Kind.DRAFT:
         raise InputError(
-            f"{case}: the label map has {here} voxels (x, y, z), its image {there}; labels must "
-            "lie on their image's grid"
+            f"{case}: nothing was changed and no slice was newly reviewed since version "
+            f"{before.number}; there is nothing to save"
         )
-    if isinstance(labels, LabelMap) and not labels.geometry.same_as(geometry, _MOST_AFFINE_MM):
-        apart = float(np.abs(labels.geometry.corners_mm() - geometry.corners_mm()).max())
-        raise InputError(
-            f"{case}: the label map lies up to {apart:.1f} mm beside its image; labels must lie on "
-            "their image's grid"
-        )
-    if array.dtype != np.uint8 or (array.size and int(array.max()) > max(Label)):
-        raise InputError(f"{case}: the label map holds other values than labels 0 to {max(Label)}")
-    return LabelMap(np.ascontiguousarray(array), geometry, case, to_native)
-
-
-def _slices(
-    reviewed: Iterable[int] | None, before: LabelVersion | None, labels: LabelMap
-) -> frozenset[int]:
-    if reviewed is None:
-        return before.reviewed if before else frozenset()
-    slices = frozenset(int(one) for one in reviewed)
-    count = labels.geometry.shape[0]
-    wrong = sorted(one for one in slices if not 0 <= one < count)
-    if wrong:
-        raise UsageError(f"{labels.case}: there is no slice {wrong[0]}; it has 0 to {count - 1}")
-    return slices

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_covseg.cases.records import DuplicateCase, Kind
+from napari_covseg.cases.records import DuplicateCase, Kind, NewVersion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.progress import Progress, Steps
@@ -119,11 +119,13 @@ def add_shown_steps(folder: Path, shown: Shown, author: str) -> Steps[Added]:
         store.save_version(
             record.name,
             labels,
-            author=author,
-            kind=Kind.PREDICTION if shown.model else Kind.IMPORT,
-            model=shown.model or None,
-            reviewed=held.reviewed,
-            minutes=held.seconds / 60,
+            NewVersion(
+                author=author,
+                kind=Kind.PREDICTION if shown.model else Kind.IMPORT,
+                model=shown.model or None,
+                reviewed=held.reviewed,
+                minutes=held.seconds / 60,
+            ),
         )
     record = store.case(record.name)
     return Added(name, record.name, record.patient, record.state, there, warnings)

@@ -17,6 +17,7 @@ from napari_covseg.cases.records import (
     Difficulty,
     Kind,
     LabelVersion,
+    NewVersion,
     OpenBranches,
     SavedVersion,
 )
@@ -187,12 +188,14 @@ def _save(
         return store.save_version(
             case,
             labels,
-            author=author,
-            kind=kind,
-            parent=parent,
-            reviewed=held.reviewed,
-            minutes=held.seconds / 60,
-            comment=remarks.comment if remarks.comment != store.case(case).comment else "",
+            NewVersion(
+                author=author,
+                kind=kind,
+                parent=parent,
+                reviewed=held.reviewed,
+                minutes=held.seconds / 60,
+                comment=remarks.comment if remarks.comment != store.case(case).comment else "",
+            ),
         )
 
 

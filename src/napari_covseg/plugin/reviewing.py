@@ -19,6 +19,7 @@ from napari_covseg.cases.records import (
     Difficulty,
     Kind,
     LabelVersion,
+    NewVersion,
     OpenBranches,
     Review,
     State,
@@ -357,12 +358,14 @@ def decide_steps(folder: Path, version: LabelVersion, verdict: Verdict) -> Steps
             saved = store.save_version(
                 version.case,
                 labels,
-                author=verdict.reader,
-                kind=Kind.CORRECTION,
-                parent=version.id,
-                reviewed=own.reviewed,
-                minutes=own.seconds / 60,
-                comment=comment,
+                NewVersion(
+                    author=verdict.reader,
+                    kind=Kind.CORRECTION,
+                    parent=version.id,
+                    reviewed=own.reviewed,
+                    minutes=own.seconds / 60,
+                    comment=comment,
+                ),
             )
         version = saved.version
     yield Progress(1, 2, "saving")

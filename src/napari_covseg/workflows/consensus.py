@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_covseg.cases.records import Kind, LabelVersion, Review
+from napari_covseg.cases.records import Kind, LabelVersion, NewVersion, Review
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, UsageError
 from napari_covseg.domain.progress import Progress, Steps
@@ -145,13 +145,15 @@ def save_joined(
         saved = store.save_version(
             first.case,
             labels,
-            author=author,
-            kind=Kind.CONSENSUS,
-            parent=first.id,
-            merged=second.id,
-            reviewed=reviewed,
-            minutes=minutes,
-            comment=comment,
+            NewVersion(
+                author=author,
+                kind=Kind.CONSENSUS,
+                parent=first.id,
+                merged=second.id,
+                reviewed=reviewed,
+                minutes=minutes,
+                comment=comment,
+            ),
         )
         version, beside = saved.version, saved.branches
     if not accept or beside:

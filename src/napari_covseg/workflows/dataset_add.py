@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_covseg.cases.records import CaseRecord, DuplicateCase, Kind, LabelVersion, State
+from napari_covseg.cases.records import (
+    CaseRecord,
+    DuplicateCase,
+    Kind,
+    LabelVersion,
+    NewVersion,
+    State,
+)
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError, InputError, UsageError
 from napari_covseg.domain.labels import Label
@@ -135,12 +142,14 @@ def add_labels(
     saved = store.save_version(
         case,
         labels,
-        author=author,
-        kind=Kind.IMPORT if record.newest is None else Kind.CORRECTION,
-        parent=record.newest,
-        reviewed=reviewed,
-        minutes=minutes,
-        comment=comment,
+        NewVersion(
+            author=author,
+            kind=Kind.IMPORT if record.newest is None else Kind.CORRECTION,
+            parent=record.newest,
+            reviewed=reviewed,
+            minutes=minutes,
+            comment=comment,
+        ),
     )
     return saved.version
 
@@ -190,9 +199,7 @@ def _label(store: CaseStore, case: str, labels: LabelMap, request: AddRequest) -
     saved = store.save_version(
         case,
         labels,
-        author=request.author,
-        kind=Kind.IMPORT,
-        reviewed=[int(z) for z in known],
+        NewVersion(author=request.author, kind=Kind.IMPORT, reviewed=[int(z) for z in known]),
     )
     if request.accept:
         store.accept(saved.version.id, reader=request.author)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.cases.order import TO_ANNOTATE
-from napari_covseg.cases.records import CaseRecord, Kind, Score
+from napari_covseg.cases.records import CaseRecord, Kind, NewVersion, Score
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import (
     CovsegError,
@@ -205,7 +205,9 @@ def _keep(store: CaseStore, case: str, model: str, result: SegmentResult, author
     number = score = None
     if _wanted(store, store.case(case), model, score=False).labels:
         labels = result.labels.labels
-        saved = store.save_version(case, labels, author=author, kind=Kind.PREDICTION, model=model)
+        saved = store.save_version(
+            case, labels, NewVersion(author=author, kind=Kind.PREDICTION, model=model)
+        )
         number = saved.version.number
     if result.unsure is not None:
         score = _score(store, case, model, result.unsure, result.labels)

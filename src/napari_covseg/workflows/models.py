@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_covseg.cases.gate import GateDecision, GateRule, judge
 from napari_covseg.cases.held_out import MAY_HAVE_SEEN, UNLABELLED_CASES, divide
-from napari_covseg.cases.records import ModelRecord, Promotion
+from napari_covseg.cases.records import ModelRecord, NewModel, Promotion
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.progress import Steps
@@ -57,14 +57,13 @@ def add_model(store: CaseStore, source: str, *, author: str) -> ModelRecord:
     training: Mapping[str, Any] = model.card.get("training", {})
     publish(card, store.model_folder(model.sha256))
     return store.record_model(
-        model.sha256,
-        model.name,
-        parent=training.get("start_sha256"),
-        trained_on={},
-        settings={"preset": training.get("settings"), MAY_HAVE_SEEN: _seen(store, training)},
-        seeds={},
-        code_version=str(training.get("code_version", "")),
-        metrics={},
+        NewModel(
+            model.sha256,
+            model.name,
+            parent=training.get("start_sha256"),
+            settings={"preset": training.get("settings"), MAY_HAVE_SEEN: _seen(store, training)},
+            code_version=str(training.get("code_version", "")),
+        ),
         author=author,
     )
 

@@ -21,6 +21,7 @@ from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
 from napari_covseg.cases.held_out import UNLABELLED_CASES
 from napari_covseg.cases.lineage import MODEL_PROMOTED, RUN_STARTED
 from napari_covseg.cases.place import holds_store
+from napari_covseg.cases.records import NewModel
 from napari_covseg.cases.replayed import settings_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
@@ -287,33 +288,35 @@ class _Retraining:
         plan = self.plan
         training = set(plan.division.training)
         self.store.record_model(
-            model.sha256,
-            model.name,
-            parent=self.start.sha256,
-            trained_on={one.case: one.sha256 for one in plan.cases if one.case in training},
-            settings={
-                "preset": plan.preset.to_dict(),
-                "share_of_new_weights": share,
-                "validation_cases": list(plan.division.validation),
-                "replayed_cases": len(plan.replayed),
-                **settings_of(self.replayed),
-                UNLABELLED_CASES: list(plan.unlabelled),
-                "distillation": plan.distillation,
-                "rule": self.request.to_dict()["rule"],
-                "run": plan.run,
-                "data_labels": {
-                    one.case: {"version": one.version, "slices": one.to_dict()["slices"]}
-                    for one in plan.cases
+            NewModel(
+                model.sha256,
+                model.name,
+                parent=self.start.sha256,
+                trained_on={one.case: one.sha256 for one in plan.cases if one.case in training},
+                settings={
+                    "preset": plan.preset.to_dict(),
+                    "share_of_new_weights": share,
+                    "validation_cases": list(plan.division.validation),
+                    "replayed_cases": len(plan.replayed),
+                    **settings_of(self.replayed),
+                    UNLABELLED_CASES: list(plan.unlabelled),
+                    "distillation": plan.distillation,
+                    "rule": self.request.to_dict()["rule"],
+                    "run": plan.run,
+                    "data_labels": {
+                        one.case: {"version": one.version, "slices": one.to_dict()["slices"]}
+                        for one in plan.cases
+                    },
                 },
-            },
-            seeds={"training": plan.preset.seed, "roles": self.request.seed},
-            code_version=__version__,
-            metrics={
-                CASES: measured.to_metrics(plan.division.measured),
-                "loss": done.fit.last.loss,
-                "stopped": done.fit.stopped,
-                "validation_dice_by_share": {str(key): value for key, value in scores.items()},
-            },
+                seeds={"training": plan.preset.seed, "roles": self.request.seed},
+                code_version=__version__,
+                metrics={
+                    CASES: measured.to_metrics(plan.division.measured),
+                    "loss": done.fit.last.loss,
+                    "stopped": done.fit.stopped,
+                    "validation_dice_by_share": {str(key): value for key, value in scores.items()},
+                },
+            ),
             author=self.request.author,
         )
 
