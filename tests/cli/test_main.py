@@ -12,6 +12,10 @@ from napari_covseg.cli.output import exit_code, format_ml, format_percent, one_l
 from napari_covseg.domain.errors import Cancelled, InputError, ModelError, ResourceError, UsageError
 from napari_covseg.quantify.volumes import Measurements, SideMeasurements
 
+HEAVY = {
+    *("numpy", "torch", "scipy", "matplotlib", "pydicom", "napari", "rich", "sqlalchemy", "pandas"),
+    *("sklearn", "SimpleITK", "nibabel", "PIL", "reportlab", "skimage", "importlib.metadata"),
+}
 VERBS = tuple(name.replace("_", "-") for name in MODULES)
 
 
@@ -42,15 +46,38 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"covseg {__version__}\n"
 
 
-def test_help_loads_nothing_heavy():
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        (["--help"], set(MODULES)),
+        (["segment", "--help"], {"segment"}),
+        (["classify-train", "--help"], {"classify_train"}),
+        (["info", "--json", "--no-such"], {"info"}),
+    ],
+)
+def test_help_loads_nothing_heavy_and_no_other_verb(words, files):
     code = (
         "import sys\n"
-        "from napari_covseg.cli.main import build_parser\n"
-        "build_parser().format_help()\n"
-        "heavy = {'numpy', 'torch', 'scipy', 'matplotlib', 'pydicom', 'napari', 'rich'}\n"
-        "print(sorted(heavy & set(sys.modules)))\n"
+        "from contextlib import suppress\n"
+        "from napari_covseg.cli.main import VERBS, main\n"
+        "with suppress(SystemExit):\n"
+        f"    main({words!r})\n"
+        "loaded = set(sys.modules)\n"
+        f"heavy = {HEAVY!r}\n"
+        "verbs = {one for one in VERBS if f'napari_covseg.cli.{one}' in loaded}\n"
+        "print('LOADED', sorted(heavy & loaded), sorted(verbs))\n"
     )
-    assert python(code).stdout.strip() == "[]"
+    said = python(code).stdout.strip().splitlines()[-1]
+    assert said == f"LOADED [] {sorted(files)}"
+
+
+def test_an_unknown_verb_is_told_all_verbs(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["segmnt"])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert "segmnt" in told
+    assert all(verb in told for verb in VERBS)
 
 
 def test_closed_pipe_is_quiet():
