@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> str:
-        # Looked up when it is asked for: napari and `covseg --help` start without importlib.metadata.
+        # Looked up when asked for: napari and `covseg --help` start without importlib.metadata.
         if name != "__version__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib.metadata import PackageNotFoundError, version

@@ -7,10 +7,24 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from napari_covseg.cases.base import check_author
+from napari_covseg.domain.errors import UsageError
 from napari_covseg.io.atomic import write_json
 
 VARIABLE = "COVSEG_AUTHOR"
+
+
+def check_author(author: str) -> str:
+    """Who signs; whitespace at the ends is dropped.
+
+    Raises
+    ------
+    UsageError
+        If it is empty or longer than 200 characters.
+    """
+    told = " ".join(author.split())
+    if not told or len(told) > 200:
+        raise UsageError("say who you are (a name or initials): every version keeps its author")
+    return told
 
 
 def author_file() -> Path:

@@ -13,7 +13,7 @@ from napari_covseg.cases.encoding import numbers_from
 from napari_covseg.cases.files import LabelFiles
 from napari_covseg.cases.rows import find_version
 from napari_covseg.cases.schema import CaseRow, MetaRow
-from napari_covseg.domain.errors import CovsegError, UsageError
+from napari_covseg.domain.errors import CovsegError
 
 VERSIONS = "versions"
 MODELS = "models"
@@ -80,17 +80,3 @@ class StoreBase:
     def _salt(self, session: Session) -> bytes:
         salt = session.scalar(select(MetaRow.value).where(MetaRow.key == "salt"))
         return bytes.fromhex(salt or "")
-
-
-def check_author(author: str) -> str:
-    """Who signs; whitespace at the ends is dropped.
-
-    Raises
-    ------
-    UsageError
-        If it is empty or longer than 200 characters.
-    """
-    told = " ".join(author.split())
-    if not told or len(told) > 200:
-        raise UsageError("say who you are (a name or initials): every version keeps its author")
-    return told

@@ -7,7 +7,8 @@ from datetime import timedelta
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from napari_covseg.cases.base import StoreBase, check_author
+from napari_covseg.cases.author import check_author
+from napari_covseg.cases.base import StoreBase
 from napari_covseg.cases.clock import now
 from napari_covseg.cases.records import CaseTaken
 from napari_covseg.cases.rows import find_case, live_claim

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from napari_covseg.cases.base import MODELS, StoreBase, check_author
+from napari_covseg.cases.author import check_author
+from napari_covseg.cases.base import MODELS, StoreBase
 from napari_covseg.cases.clock import now
 from napari_covseg.cases.records import Event, ModelRecord, NewModel, Promotion, TrainingRun
 from napari_covseg.cases.rows import event_record, log

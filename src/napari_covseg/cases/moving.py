@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Table, insert, select, update
 from sqlalchemy.orm import Session
 
-from napari_covseg.cases.base import check_author
+from napari_covseg.cases.author import check_author
 from napari_covseg.cases.clock import now
 from napari_covseg.cases.database import Database
 from napari_covseg.cases.place import (

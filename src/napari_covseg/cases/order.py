@@ -9,7 +9,8 @@ from contextlib import suppress
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from napari_covseg.cases.base import StoreBase, check_author
+from napari_covseg.cases.author import check_author
+from napari_covseg.cases.base import StoreBase
 from napari_covseg.cases.claims import CLAIM_MINUTES, claim_row
 from napari_covseg.cases.clock import now
 from napari_covseg.cases.queue import Candidate, Order, ordered

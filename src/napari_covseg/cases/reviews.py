@@ -8,7 +8,8 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from napari_covseg.cases.base import StoreBase, check_author
+from napari_covseg.cases.author import check_author
+from napari_covseg.cases.base import StoreBase
 from napari_covseg.cases.branches import open_branches
 from napari_covseg.cases.claims import release_row
 from napari_covseg.cases.clock import now

@@ -26,7 +26,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from napari_covseg.cases import derived
-from napari_covseg.cases.base import MODELS, VERSIONS, check_author
+from napari_covseg.cases.author import check_author
+from napari_covseg.cases.base import MODELS, VERSIONS
 from napari_covseg.cases.claims import Claims
 from napari_covseg.cases.clock import now
 from napari_covseg.cases.database import Database

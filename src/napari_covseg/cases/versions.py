@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from napari_covseg.cases.base import StoreBase, check_author
+from napari_covseg.cases.author import check_author
+from napari_covseg.cases.base import StoreBase
 from napari_covseg.cases.branches import open_branches
 from napari_covseg.cases.clock import now
 from napari_covseg.cases.encoding import geometry_from_json, ranges_from
