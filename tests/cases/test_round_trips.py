@@ -14,7 +14,7 @@ from napari_covseg.cases.queue import Order
 from napari_covseg.cases.records import Kind, NewVersion, Score
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.plugin.annotating import overview_steps
-from napari_covseg.plugin.reviewing import Shown, listing_steps
+from napari_covseg.plugin.review_waiting import Shown, listing_steps
 
 CASES = 1000
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_stores import SHAPE, lungs, new_store, predicted, volume
 
-from napari_covseg.cases.records import Kind
+from napari_covseg.cases.records import Decision, Kind
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import ResourceError, UsageError
 from napari_covseg.domain.progress import run_to_end
@@ -16,7 +16,7 @@ from napari_covseg.domain.volume import LabelMap
 from napari_covseg.plugin.case_saving import Remarks, save_steps
 from napari_covseg.plugin.case_work import CaseWork, Held
 from napari_covseg.plugin.layers import label_layers
-from napari_covseg.plugin.reviewing import Decision, Verdict, decide_steps
+from napari_covseg.plugin.review_deciding import Verdict, decide_steps
 
 
 @pytest.fixture

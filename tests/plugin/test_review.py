@@ -12,7 +12,7 @@ from napari_covseg.domain.labels import Label
 from napari_covseg.plugin import autosave
 from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.layers import ct_layer
-from napari_covseg.plugin.reviewing import Shown
+from napari_covseg.plugin.review_waiting import Shown
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.widgets.correct import CorrectWidget
 from napari_covseg.plugin.widgets.correct_actions import KEYS

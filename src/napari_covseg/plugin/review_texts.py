@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_covseg.cases.records import Kind, LabelVersion, Review
 from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.editing.consensus import Difference, Region, Rule
-from napari_covseg.plugin.reviewing import Basis, Opened
+from napari_covseg.plugin.review_opening import Basis, Opened
 
 _SHORT = {
     Label.GGO: "GGO",

@@ -11,15 +11,9 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 from napari_covseg.cases.records import Decision, LabelVersion, State
 from napari_covseg.domain.errors import CovsegError, InputError, UsageError
 from napari_covseg.plugin.desk import desk_of
-from napari_covseg.plugin.reviewing import (
-    Decided,
-    Listed,
-    Opened,
-    decide_steps,
-    next_steps,
-    open_steps,
-    release_steps,
-)
+from napari_covseg.plugin.review_deciding import Decided, decide_steps, release_steps
+from napari_covseg.plugin.review_opening import Opened, next_steps, open_steps
+from napari_covseg.plugin.review_waiting import Listed
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.widgets.second_reader_case import CaseReview

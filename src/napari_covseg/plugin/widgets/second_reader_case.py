@@ -9,7 +9,9 @@ import numpy as np
 from napari_covseg.cases.records import Decision, Difficulty, Kind, State
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.editing.consensus import Difference
+from napari_covseg.plugin.review_deciding import Verdict
 from napari_covseg.plugin.review_layers import Turns
+from napari_covseg.plugin.review_opening import Opened
 from napari_covseg.plugin.review_texts import (
     change_of,
     facts_of,
@@ -21,7 +23,6 @@ from napari_covseg.plugin.review_texts import (
     version_text,
     where_of,
 )
-from napari_covseg.plugin.reviewing import Opened, Verdict
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.second_reader_keys import BEFORE_KEY
 

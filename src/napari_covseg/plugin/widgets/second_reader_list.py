@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_covseg.cases.author import known_author
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin.review_texts import shortened
-from napari_covseg.plugin.reviewing import Listed, Shown, listing_steps
+from napari_covseg.plugin.review_waiting import Listed, Shown, listing_steps
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.widgets.second_reader_texts import empty_text, row_of
 from napari_covseg.plugin.worker import Callbacks, Runner

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_covseg.cases.records import Decision
+from napari_covseg.plugin.review_deciding import Decided
+from napari_covseg.plugin.review_opening import Opened
 from napari_covseg.plugin.review_texts import shortened
-from napari_covseg.plugin.reviewing import Decided, Listed, Opened, Shown
+from napari_covseg.plugin.review_waiting import Listed, Shown
 
 if TYPE_CHECKING:
     from napari_covseg.plugin.widgets.second_reader_joint import Both

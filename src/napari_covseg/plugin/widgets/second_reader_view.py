@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_covseg.cases.records import Difficulty
 from napari_covseg.plugin.review_layers import legend_html
-from napari_covseg.plugin.reviewing import Shown
+from napari_covseg.plugin.review_waiting import Shown
 from napari_covseg.plugin.widgets.pieces import Folded, paragraph, primary_button, scrolled
 from napari_covseg.plugin.widgets.review_bar import ReviewBar
 from napari_covseg.plugin.widgets.second_reader_joint_view import JointPage
