@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_covseg.cases.records import DuplicateCase, Kind, NewVersion
-from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.plugin.case_work import Held
@@ -49,6 +48,8 @@ def add_steps(folder: Path, request: AddRequest) -> Steps[list[Added]]:
     InputError, UsageError
         As `add_cases`; what fails for one scan stands in its `Added`.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 1, "looking at the files")
     return (yield from add_cases(CaseStore.open(folder), request))
 
@@ -99,6 +100,8 @@ def add_shown_steps(folder: Path, shown: Shown, author: str) -> Steps[Added]:
     ResourceError
         If the store may not be written to or the disk is full.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 2, "adding the CT")
     store = CaseStore.open(folder)
     name = shown.volume.case or "CT"

@@ -9,10 +9,10 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_covseg.cases.order import TO_ANNOTATE
 from napari_covseg.cases.place import written_by_a_save
 from napari_covseg.cases.queue import Order
 from napari_covseg.cases.records import (
@@ -22,13 +22,15 @@ from napari_covseg.cases.records import (
     Score,
     State,
 )
-from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.labels import LESION_LABELS
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.models.zoo import DEFAULT
 from napari_covseg.plugin.desk import LoadedCase, load_steps
 from napari_covseg.workflows.store_models import live_hash
+
+if TYPE_CHECKING:
+    from napari_covseg.cases.store import CaseStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,9 @@ def overview_steps(folder: Path, author: str, order: Order) -> Steps[Overview]:
     ResourceError
         If it is locked for long.
     """
+    from napari_covseg.cases.order import TO_ANNOTATE
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 1, "reading the case store")
     store = CaseStore.open(folder)
     name, model = live_model(store)
@@ -124,6 +129,8 @@ def create_steps(folder: Path, author: str) -> Steps[Path]:
     UsageError, ResourceError
         As `CaseStore.create`.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 1, "making the case store")
     return CaseStore.create(folder, author=author).folder
 
@@ -136,6 +143,8 @@ def next_steps(folder: Path, author: str, order: Order) -> Steps[Opened | None]:
     InputError, ResourceError
         As `CaseStore.next_case` and `load_steps`; a case that cannot be read is given back.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 3, "taking the next case")
     store = CaseStore.open(folder)
     _, model = live_model(store)
@@ -161,6 +170,8 @@ def open_steps(folder: Path, case: str, author: str, *, taken: bool = False) -> 
     InputError
         As `load_steps`.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 3, f"taking {case}")
     store = CaseStore.open(folder)
     if taken:
@@ -216,6 +227,8 @@ def history_steps(folder: Path, case: str) -> Steps[History]:
     InputError
         If there is no such case.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 1, "reading the history")
     store = CaseStore.open(folder)
     return History(store.case(case), tuple(reversed(store.history(case))))
@@ -229,5 +242,7 @@ def restore_steps(folder: Path, version: str, author: str) -> Steps[SavedVersion
     InputError, ResourceError
         As `CaseStore.restore`.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 1, "restoring the version")
     return CaseStore.open(folder).restore(version, author=author)

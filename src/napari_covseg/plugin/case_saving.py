@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,13 @@ from napari_covseg.cases.records import (
     OpenBranches,
     SavedVersion,
 )
-from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError, InputError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.plugin.case_work import Held
+
+if TYPE_CHECKING:
+    from napari_covseg.cases.store import CaseStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ def save_steps(
     ResourceError
         If the disk is full or the store may not be written to: nothing was saved.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 2, f"saving {case}")
     labels = held.labels()
     if parent is None and not held.reviewed and not labels.labels.any():
@@ -110,6 +115,8 @@ def accept_steps(
     ResourceError
         As `save_steps`.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 3, f"saving {case}")
     labels = held.labels()
     _check_acceptable(case, labels.labels, held, whole)
@@ -148,6 +155,8 @@ def flag_steps(folder: Path, case: str, author: str, remarks: Remarks, on: bool)
     InputError, ResourceError
         As `CaseStore.flag`.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 1, f"{'flagging' if on else 'taking the flag from'} {case}")
     store = CaseStore.open(folder)
     if on:
@@ -167,6 +176,8 @@ def release_steps(folder: Path, case: str, author: str, remarks: Remarks) -> Ste
     InputError, ResourceError
         As `CaseStore.release`.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 1, f"giving {case} back")
     store = CaseStore.open(folder)
     _remark(store, case, author, remarks)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_covseg.cases.records import CaseTaken
-from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.plugin.worker import Callbacks, Runner
@@ -29,6 +28,8 @@ def renew_steps(folder: Path, case: str, author: str) -> Steps[str]:
     CovsegError
         If the store is not there or may not be written to.
     """
+    from napari_covseg.cases.store import CaseStore
+
     yield Progress(0, 1, f"keeping {case}")
     store = CaseStore.open(folder)
     try:

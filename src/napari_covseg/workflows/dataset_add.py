@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from napari_covseg.cases.records import (
     NewVersion,
     State,
 )
-from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import CovsegError, InputError, UsageError
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.progress import Progress, Steps
@@ -29,6 +29,9 @@ from napari_covseg.io.nnunet import RawDataset, read_datasets, read_patients
 from napari_covseg.io.read import read_volume
 from napari_covseg.io.slicer_seg import is_slicer_seg, read_slicer_seg
 from napari_covseg.io.sniff import readable
+
+if TYPE_CHECKING:
+    from napari_covseg.cases.store import CaseStore
 
 _LABEL_SUFFIXES = (*VOLUME_SUFFIXES, ".dcm")
 

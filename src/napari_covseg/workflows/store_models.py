@@ -8,10 +8,13 @@ import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import ResourceError
 from napari_covseg.models.zoo import DEFAULT, shipped_sha256, whole_weights
+
+if TYPE_CHECKING:
+    from napari_covseg.cases.store import CaseStore
 
 DECIDED = "gate decided"
 """The kind of event that keeps what the gate said of a model."""
