@@ -103,7 +103,7 @@ def test_places_are_drawn_where_they_look():
     assert (first, step) == (31, 32)
     assert seen == pytest.approx(first + row * step, abs=0.2)
     # Spread evenly over the picture it would lie half a place away.
-    assert abs(seen - (row + 0.5) * 32) > 15
+    assert abs(seen - (row + 0.5) * 32) > 14
     shifted = _between(256, 8, first, step)
     assert shifted[[31, 63, 255]].argmax(dim=1).tolist() == [0, 1, 7]
     assert shifted.sum(dim=1) == pytest.approx(1)

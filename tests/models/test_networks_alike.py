@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from napari_covseg.models.checkpoint import read_checkpoint, write_checkpoint
 from napari_covseg.models.fold import fold_batch_norm
+from napari_covseg.models.fuse import FusedConv, fuse_activations
 from napari_covseg.models.networks import build, entry
 from napari_covseg.preprocess.recipe import AxialRecipe
 from napari_covseg.preprocess.volume_recipe import VolumeRecipe
@@ -108,6 +109,26 @@ def test_folding_changes_no_output(name: str, arguments: dict[str, Any]) -> None
     folded = fold_batch_norm(copy.deepcopy(network))
     with torch.inference_mode():
         torch.testing.assert_close(folded(image), network(image), atol=1e-3, rtol=1e-3)
+
+
+@each
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fused_activations_change_no_output(
+    name: str, arguments: dict[str, Any], dtype: torch.dtype
+) -> None:
+    plain, image = fold_batch_norm(_trained(name, arguments)), _image(name)
+    fused = fuse_activations(copy.deepcopy(plain), dtype)
+    assert any(isinstance(module, FusedConv) for module in fused.modules())
+    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        expected = plain(image).float()
+        # Twice: weights are laid out at the first call. In bfloat16 sums may be rounded otherwise.
+        for _ in range(2):
+            torch.testing.assert_close(
+                fused(image).float(),
+                expected,
+                atol=float(expected.std()) * (1e-4 if dtype == torch.float32 else 0.1),
+                rtol=0,
+            )
 
 
 @each

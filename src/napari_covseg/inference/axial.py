@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_covseg.models.checkpoint import Model
 
 # Network pixels in one step. On a CPU a step must end within the second a cancel may take.
-PIXELS_PER_STEP = {"cpu": 2 * 256 * 256, "mps": 8 * 256 * 256, "cuda": 32 * 256 * 256}
+PIXELS_PER_STEP = {"cpu": 4 * 256 * 256, "mps": 8 * 256 * 256, "cuda": 32 * 256 * 256}
 _CLASSES = Wanted()
 
 

@@ -16,6 +16,7 @@ from napari_covseg.domain.errors import ModelError, ResourceError
 from napari_covseg.domain.labels import NetworkClass
 from napari_covseg.models.device import Device, choose_device, stopped_working
 from napari_covseg.models.fold import fold_batch_norm
+from napari_covseg.models.fuse import fuse_activations
 
 if TYPE_CHECKING:
     from napari_covseg.models.checkpoint import Model
@@ -73,6 +74,8 @@ class Runner:
         self.memory_format = memory_format
         network = fold_batch_norm(copy.deepcopy(model.network).eval())
         self.network = network.to(device.name).to(memory_format=memory_format)  # type: ignore[call-overload]
+        if device.kind == "cpu":
+            fuse_activations(self.network, getattr(torch, device.precision))
 
     def probabilities(self, inputs: torch.Tensor) -> torch.Tensor:
         """``(n, 1, *spatial)`` to float32 ``(n, classes, *spatial)``, the sum over the flips.

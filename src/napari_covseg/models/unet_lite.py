@@ -39,13 +39,13 @@ class SameConv2d(nn.Conv2d):
         super().__init__(
             inputs, outputs, kernel, stride=stride, padding=padding, groups=groups, bias=False
         )
+        first = (kernel - 2) // 2
+        self.before = (first, first + 1) * 2 if stride == 2 else ()
+        """What is padded beforehand: left, right, above, below."""
 
     def forward(self, image: Tensor) -> Tensor:
         """``(n, inputs, h, w)`` to ``(n, outputs, h / stride, w / stride)``."""
-        if self.stride[0] == 2:
-            before = (self.kernel_size[0] - 2) // 2
-            image = F.pad(image, (before, before + 1, before, before + 1))
-        return super().forward(image)
+        return super().forward(F.pad(image, self.before) if self.before else image)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
