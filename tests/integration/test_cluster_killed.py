@@ -90,6 +90,8 @@ def test_a_killed_worker_loses_nothing_and_a_deadly_case_is_given_up(
         assert not list((out / FOLDER).rglob("*.tmp"))
 
         replies.clear()
+        run.end()
+        run = RunFolder.make(out)
         Segmenting(client, run, {}, pytest.fail)(((r.case, r) for r in requests[1:]), told)
         assert all(reply.done and reply.done.before for _, reply in replies)
         assert len(replies) == CASES

@@ -9,8 +9,9 @@ from small_requests import request_maker
 from napari_covseg import __version__
 from napari_covseg.domain.errors import Cancelled, ResourceError
 from napari_covseg.workflows import segment_worker
+from napari_covseg.workflows.segment_names import Wish
 from napari_covseg.workflows.segment_run_folder import RunFolder
-from napari_covseg.workflows.segment_worker import CHANCES, Facts, run_case
+from napari_covseg.workflows.segment_worker import CHANCES, Facts, Reply, run_case
 
 
 @pytest.fixture
@@ -76,17 +77,31 @@ def test_what_is_unexpected_is_told_without_its_text(request_of, tmp_path, monke
     assert "Doe" not in str(reply.error)
 
 
-def test_names_are_claimed_once_between_threads(tmp_path):
+def test_names_go_by_order_whoever_tells_first(tmp_path):
     run = RunFolder.make(tmp_path)
-    found: dict[str, str] = {}
-    threads = [
-        threading.Thread(target=lambda owner=owner: found.update({owner: run.claim("ct-1", owner)}))
-        for owner in "abcd"
-    ]
+    wishes = {0: Wish("ct-1"), 1: Wish("ct-1", "ct-1_3"), 2: Wish("CT-1"), 4: Wish("ct-1", "ct-1")}
+    threads = [threading.Thread(target=run.wish, args=one) for one in list(wishes.items())[1:]]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
-    assert sorted(found.values()) == ["ct-1", "ct-1_2", "ct-1_3", "ct-1_4"]
-    assert {owner: run.claim("ct-1", owner) for owner in "abcd"} == found
-    assert run.claim("CT-1", "e") == "CT-1_5"
+    assert [run.name(number) for number in range(5)] == [None] * 5
+    run.wish(0, wishes[0])
+    run.wish(0, Wish("other"))  # too late
+    assert [run.name(number) for number in range(5)] == ["ct-1", "ct-1_3", "CT-1_2", None, None]
+    run.wish(3, None)
+    assert [run.name(number) for number in (3, 4)] == [None, "ct-1_4"]
+    other = RunFolder.make(tmp_path)
+    assert other.name(0) is None
+
+
+def test_a_case_that_waits_in_vain_gives_way(request_of, tmp_path, monkeypatch):
+    """The case before it may be queued behind it."""
+    monkeypatch.setattr(segment_worker, "PATIENCE_S", 0.1)
+    run, one = RunFolder.make(tmp_path / "out"), replace(request_of("one"), number=1)
+    assert run_case(one, run, None) == Reply(early=True)
+    assert list((tmp_path / "out").glob("[!.]*")) == []
+    run.wish(0, Wish("one"))
+    reply = run_case(one, run, None)
+    assert reply.done is not None
+    assert reply.done.case == "one_2"

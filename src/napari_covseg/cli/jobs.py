@@ -46,8 +46,8 @@ def iter_jobs(
 ) -> Iterator[Job]:
     """One job an input, the first while folders further on have not been looked at.
 
-    Files get their names here, so that their order decides, not their speed; the name of a DICOM
-    series is known when it is read. What lies in ``output`` was written by an earlier run, and is
+    Files get their names here, by ``claim``; the name of a DICOM series is known when it is read.
+    What lies in ``output`` was written by an earlier run, and is
     an input only if it was named itself.
     """
     from napari_covseg.io import case_name, is_dicom

@@ -9,23 +9,25 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from napari_covseg.cli.jobs import CaseNames, Job, iter_jobs
+from napari_covseg.cli.jobs import Job, iter_jobs
 from napari_covseg.cli.output import ProgressBars, complain, one_line, progress_bars
 from napari_covseg.domain.errors import Cancelled
 from napari_covseg.domain.progress import Progress, run_to_end
 
 if TYPE_CHECKING:
     from napari_covseg.workflows.segment_many import CaseDone, CaseRequest
+    from napari_covseg.workflows.segment_names import Naming
     from napari_covseg.workflows.segment_worker import Reply
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an input. Holds no volume."""
+    """What came of an input, and the name it has or would have had. Holds no volume."""
 
     job: Job
     done: CaseDone | None = None
     error: BaseException | None = None
+    case: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,18 @@ class Plan:
         """The request of one input."""
         return replace(self.request, path=job.path, case=job.case)
 
+    def iter_jobs(self) -> Iterator[Job]:
+        """All inputs, each with its own name if that is known; two may have the same."""
+        return iter_jobs(self.inputs, lambda own: own, self.request.output)
+
 
 def run_here(plan: Plan) -> list[Outcome]:
     """In threads: as many networks at once as jobs, and beside them CTs read ahead and written."""
     from napari_covseg.workflows.segment_many import READ_AHEAD, in_threads, shared_cores
+    from napari_covseg.workflows.segment_names import NamesInOrder
 
-    names, stop = CaseNames(), threading.Event()
-    jobs = iter_jobs(plan.inputs, names.claim, plan.request.output)
+    names, stop = NamesInOrder(), threading.Event()
+    jobs = enumerate(plan.iter_jobs())
     first = list(islice(jobs, plan.jobs + 1))
     hands = min(len(first), plan.jobs)
     if len(first) > plan.jobs:
@@ -59,26 +66,32 @@ def run_here(plan: Plan) -> list[Outcome]:
     turn = threading.Semaphore(plan.jobs)
     with progress_bars() as bars, shared_cores(plan.jobs, plan.device_kind):
 
-        def work(job: Job) -> Outcome:
+        def work(numbered: tuple[int, Job]) -> Outcome:
+            number, job = numbered
             try:
                 if job.error is not None:
                     raise job.error
-                outcome = Outcome(job, run_one(plan.request_for(job), names, turn, bars, stop))
+                request = replace(plan.request_for(job), number=number)
+                outcome = Outcome(job, run_one(request, names.of(number), turn, bars, stop))
             except Exception as problem:
                 outcome = Outcome(job, error=problem)
                 if stop.is_set():
                     return outcome
+            finally:
+                names.wish(number, None)
             bars.aside(partial(plan.tell, outcome))
             return outcome
 
         if hands == 1:
-            return [work(job) for job in chain(first, jobs)]
-        return in_threads(chain(first, jobs), work, hands, stop)
+            outcomes = [work(job) for job in chain(first, jobs)]
+        else:
+            outcomes = in_threads(chain(first, jobs), work, hands, stop)
+        return [replace(one, case=names.name(number)) for number, one in enumerate(outcomes)]
 
 
 def run_one(
     request: CaseRequest,
-    names: CaseNames,
+    naming: Naming,
     turn: threading.Semaphore,
     bars: ProgressBars,
     stop: threading.Event,
@@ -89,7 +102,7 @@ def run_one(
     if stop.is_set():
         raise Cancelled("cancelled")
     report = bars(request.path.name)
-    steps = segment_case(request, names.claim, turn)
+    steps = segment_case(request, naming, turn)
 
     def step(progress: Progress) -> None:
         if stop.is_set():
@@ -127,8 +140,8 @@ def run_on_cluster(plan: Plan, address: str) -> list[Outcome]:
     outcomes: dict[Job, Outcome] = {}
     order: list[Job] = []
 
-    def items(run: RunFolder) -> Iterator[tuple[Job, CaseRequest]]:
-        for job in iter_jobs(plan.inputs, partial(_claim_here, run), plan.request.output):
+    def items() -> Iterator[tuple[Job, CaseRequest]]:
+        for job in plan.iter_jobs():
             order.append(job)
             if job.error is None:
                 request = plan.request_for(replace(job, path=job.path.absolute()))
@@ -150,17 +163,12 @@ def run_on_cluster(plan: Plan, address: str) -> list[Outcome]:
             segmenting: Segmenting[Job] = Segmenting(
                 client, run, refused, lambda why: complain(f"covseg: {why}"), threads
             )
-            segmenting(items(run), told)
+            segmenting(items(), told)
+            sent = [job for job in order if job.error is None]
+            names = {job: run.name(number) for number, job in enumerate(sent)}
         finally:
             run.end()
-    return [outcomes[job] for job in order]
-
-
-def _claim_here(run: Any, name: str) -> str:
-    """A name for a file: nobody but this input may have it, so its own name is the owner."""
-    import secrets
-
-    return str(run.claim(name, secrets.token_hex(8)))
+    return [replace(outcomes[job], case=names.get(job)) for job in order]
 
 
 def failures(outcomes: list[Outcome]) -> str:
@@ -183,6 +191,6 @@ def table_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     return [
         done_row(one.done.report, one.done.before)
         if one.done
-        else failed_row(one.job.case, exit_code(one.error or Cancelled("")))
+        else failed_row(one.case, exit_code(one.error or Cancelled("")))
         for one in outcomes
     ]

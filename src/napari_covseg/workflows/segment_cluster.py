@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Generic, TypeVar
 
 from napari_covseg import __version__
 from napari_covseg.domain.errors import ResourceError, UsageError
-from napari_covseg.workflows.segment_many import CaseRequest
+from napari_covseg.workflows.segment_many import CaseRequest, early_wish
 from napari_covseg.workflows.segment_run_folder import RunFolder
 from napari_covseg.workflows.segment_worker import Facts, Reply, facts, run_case
 
@@ -36,13 +36,17 @@ T = TypeVar("T")
 
 @dataclass
 class _Sent(Generic[T]):
-    """A case under way: its place in the order, and how often it was sent before."""
+    """A case under way, and how often it was sent before."""
 
-    number: int
     item: T
     request: CaseRequest
-    allowed: tuple[str, ...] | None
+    allowed: tuple[str, ...] | None = None
     sent: int = 0
+
+    @property
+    def number(self) -> int:
+        """Its place in the order."""
+        return self.request.number
 
 
 @contextmanager
@@ -143,6 +147,7 @@ class Segmenting(Generic[T]):
         self._client, self._run, self._threads = client, run, threads
         self._refused, self._complain = dict(refused), complain
         self._pending: dict[Any, _Sent[T]] = {}
+        self._early: list[_Sent[T]] = []
         self._numbers = count()
         self._seen_workers = time.monotonic()
 
@@ -160,14 +165,15 @@ class Segmenting(Generic[T]):
         """
         try:
             more = True
-            while more or self._pending:
+            while more or self._pending or self._early:
                 while more and len(self._pending) < self._room():
                     found = next(items, None)
                     more = found is not None
                     if found is not None:
-                        self._send(_Sent(next(self._numbers), found[0], found[1], None))
+                        self._begin(*found)
                 for future in self._ended():
                     self._take(future, told)
+                self._send_early()
                 self._look_after()
         except BaseException:
             self._run.end()
@@ -190,6 +196,13 @@ class Segmenting(Generic[T]):
         if found and not good:
             raise UsageError(f"no worker can take part: {self._refused[next(iter(found))]}")
         return good
+
+    def _begin(self, item: T, request: CaseRequest) -> None:
+        request = replace(request, number=next(self._numbers))
+        wish = early_wish(request)
+        if wish is not None:
+            self._run.wish(request.number, wish)
+        self._send(_Sent(item, request))
 
     def _send(self, one: _Sent[T]) -> None:
         one.allowed = tuple(self._workers()) if self._refused else None
@@ -224,8 +237,11 @@ class Segmenting(Generic[T]):
         if future.status == "finished":
             reply: Reply = future.result()
             future.release()
+            if reply.early:
+                self._early.append(one)
+                return
             if reply.refused is None:
-                told(one.item, reply)
+                self._tell(one, reply, told)
                 return
             self._refuse(*reply.refused)
         if one.sent >= _RESENT:
@@ -233,10 +249,23 @@ class Segmenting(Generic[T]):
                 f"{one.request.path.name}: the cluster gave it up {one.sent} times; "
                 "the same command tries again"
             )
-            told(one.item, Reply(error=error))
+            self._tell(one, Reply(error=error), told)
             return
         # Its workers died, or Dask gave it up for those of others: who is to blame, notes tell.
         self._send(one)
+
+    def _tell(self, one: _Sent[T], reply: Reply, told: Callable[[T, Reply], None]) -> None:
+        # It may have ended before it told what it is called.
+        self._run.wish(one.number, None)
+        told(one.item, reply)
+
+    def _send_early(self) -> None:
+        """Send again what came too early and is the first of all, now."""
+        first = min((one.number for one in (*self._pending.values(), *self._early)), default=0)
+        for one in [one for one in self._early if one.number == first]:
+            self._early.remove(one)
+            one.sent -= 1
+            self._send(one)
 
     def _refuse(self, worker: str, why: str) -> None:
         if worker not in self._refused:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_covseg.models.checkpoint import Model
 
 FOLDER = ".covseg"
-_FORMAT = 1
+_FORMAT = 2
 _REFER = (".mhd", ".nhdr", "dicomdir")
 """Files whose voxels lie in others: their own size and time tell nothing."""
 _BLOCK = 2**20
@@ -38,12 +38,14 @@ _BLOCK = 2**20
 class Record:
     """What is known of a finished input.
 
+    ``case`` is the name of its results, ``own`` what it would be called if no other were;
     ``made_with`` is that of `made_with`; ``signature`` that of `signature`, None where there is
     none; ``voxels`` the hash of the CT (`input_hash`); ``files`` the SHA-256 of each result file by
     its name.
     """
 
     case: str
+    own: str
     made_with: str
     signature: str | None
     voxels: str

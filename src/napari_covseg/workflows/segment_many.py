@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,15 +26,15 @@ from napari_covseg.workflows.segment import (
     segment,
     write_result,
 )
+from napari_covseg.workflows.segment_names import Naming, Wish
 from napari_covseg.workflows.segment_settings import SegmentSettings
 
 if TYPE_CHECKING:
     from napari_covseg.domain.volume import CTVolume
 
-Claim = Callable[[str, str], str]
-"""From a case name and the input's key to the name that its results get."""
 READ_AHEAD = {"cpu": 1, "mps": 1, "cuda": 2}
 """CTs that are read or written while others are in the network."""
+_POLL_S = 0.05
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -43,8 +44,9 @@ class CaseRequest:
     """One CT to segment; plain values, so that it can be sent to another machine.
 
     ``model`` is the key (`model_key`) that the model of ``settings`` must have. ``case`` is the
-    name of the results; None asks for the CT's own. With ``again`` it is done even if it is done.
-    ``version`` is that of the program that asks. The rest is as of `segment_file`.
+    CT's own name; None if reading it tells. With ``again`` it is done even if it is done.
+    ``version`` is that of the program that asks, ``number`` the place among those it asks for. The
+    rest is as of `segment_file`.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class CaseRequest:
     likelihood: bool = False
     again: bool = False
     version: str = __version__
+    number: int = 0
 
     @property
     def key(self) -> str:
@@ -91,9 +94,12 @@ class CaseDone:
 
 
 def segment_case(
-    request: CaseRequest, claim: Claim, turn: AbstractContextManager[Any] | None = None
+    request: CaseRequest, naming: Naming, turn: AbstractContextManager[Any] | None = None
 ) -> Steps[CaseDone]:
     """Segment a CT unless that is done; ``turn`` is held while the network works.
+
+    What comes before it among the inputs is waited for only where the name is needed: not to read,
+    and not in the network.
 
     A result that is half written, damaged or made of another CT, by another model or with other
     settings is made anew. The record comes last, so that it never stands beside half a result.
@@ -105,13 +111,22 @@ def segment_case(
     """
     make_folder(request.output)
     key, signature = request.key, done.signature(request.path)
-    record = None if request.again else _usable(request, key, claim)
+    earlier = done.read_record(request.output, key)
+    if request.case is not None:
+        naming.wish(_wish(request.case, earlier))
+    record = earlier if earlier and _usable(request, earlier) else None
     if record and signature and record.signature == signature:
-        return _done_before(request, record)
+        naming.wish(_wish(record.own, record))
+        if (yield from _name(naming)) == record.case:
+            return _done_before(request, record)
     yield Progress(0, 1, f"reading {request.path.name}")
     volume = _read(request)
-    if record and record.voxels == input_hash(volume):
-        done.write_record(request.output, key, replace(record, signature=signature))
+    own = request.case or volume.case
+    naming.wish(_wish(own, earlier))
+    same = record is not None and record.voxels == input_hash(volume)
+    if record and same and (yield from _name(naming)) == record.case:
+        record = replace(record, own=own, signature=signature)
+        done.write_record(request.output, key, record)
         return _done_before(request, record)
     _check_model(request)
     yield Progress(0, 1, "waiting for its turn")
@@ -122,23 +137,39 @@ def segment_case(
             )
         except (InputError, ResourceError) as error:
             raise type(error)(f"{request.path.name}: {error}") from error
-    case = request.case or claim(volume.case, key)
     del volume
+    case = yield from _name(naming)
     yield Progress(0, 1, f"writing {case}_labels.nii.gz")
     done.forget(request.output, key)
     written = write_result(result, request.output, case)
-    done.write_record(request.output, key, _record_of(request, written, case, signature))
+    record = _record_of(request, written, case, own, signature)
+    done.write_record(request.output, key, record)
     return CaseDone(case, written.labels_path, written.json_path, written.report)
 
 
-def _usable(request: CaseRequest, key: str, claim: Claim) -> done.Record | None:
-    """The record of an earlier run, if all but the CT is known to be as it was."""
-    record = done.read_record(request.output, key)
-    if record is None or record.made_with != request.made_with:
+def early_wish(request: CaseRequest) -> Wish | None:
+    """What an input would be called, if that is known before it is read."""
+    if request.case is None:
         return None
-    if (request.case or claim(record.case, key)) != record.case:
-        return None
-    return record if record.holds(request.output) else None
+    return _wish(request.case, done.read_record(request.output, request.key))
+
+
+def _wish(own: str, earlier: done.Record | None) -> Wish:
+    return Wish(own, earlier.case if earlier and earlier.own == own else None)
+
+
+def _name(naming: Naming) -> Steps[str]:
+    """Wait until the inputs before this one are known, too."""
+    while (name := naming.name()) is None:
+        yield Progress(0, 1, "waiting for the names of those before it")
+        time.sleep(_POLL_S)
+    return name
+
+
+def _usable(request: CaseRequest, record: done.Record) -> bool:
+    """Whether a result is there, and all but the CT is known to be as it was."""
+    same = record.made_with == request.made_with and not request.again
+    return same and record.holds(request.output)
 
 
 def _done_before(request: CaseRequest, record: done.Record) -> CaseDone:
@@ -186,7 +217,7 @@ def _model_key(card: Path, _: tuple[int, ...]) -> str:
 
 
 def _record_of(
-    request: CaseRequest, written: SegmentFileResult, case: str, signature: str | None
+    request: CaseRequest, written: SegmentFileResult, case: str, own: str, signature: str | None
 ) -> done.Record:
     report = written.report
     names = [written.labels_path.name, written.json_path.name]
@@ -194,7 +225,7 @@ def _record_of(
     names += report.get(FILES_KEY, {}).values()
     files = {name: done.file_hash(request.output / name) for name in names}
     voxels = report["provenance"]["input"]["sha256"]
-    return done.Record(case, request.made_with, signature, voxels, files)
+    return done.Record(case, own, request.made_with, signature, voxels, files)
 
 
 def in_threads(

@@ -1,4 +1,4 @@
-"""What the machines of one run share: names that are taken, what was begun, whether to go on.
+"""What the machines of one run share: what inputs are called, what was begun, whether to go on.
 
 A folder beside the results, on the same share, for as long as the run lasts. That it is gone tells
 workers to stop.
@@ -6,15 +6,17 @@ workers to stop.
 
 from __future__ import annotations
 
-import hashlib
+import json
 import secrets
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from napari_covseg.domain.errors import ResourceError
 from napari_covseg.workflows.segment_done import FOLDER
+from napari_covseg.workflows.segment_names import NamesInOrder, Wish
 
 
 @dataclass(frozen=True)
@@ -59,37 +61,38 @@ class RunFolder:
         """Workers stop at their next step."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def claim(self, name: str, owner: str) -> str:
-        """As `CaseNames.claim`, between processes and machines: a file says whose a name is.
+    def wish(self, number: int, wish: Wish | None) -> None:
+        """As `NamesInOrder.wish`, between processes and machines: a file holds what was told.
 
         Raises
         ------
         ResourceError
             If the folder is gone or cannot be written to.
         """
-        free, number = name, 2
-        while not self._take(free.casefold(), owner):
-            free, number = f"{name}_{number}", number + 1
-        return free
-
-    def _take(self, name: str, owner: str) -> bool:
-        # A hash: a name may be as long as a file name can be, and this one gets an ending.
-        place = self._names / hashlib.sha256(name.encode()).hexdigest()[:40]
-        mine = place.with_name(f"{place.name}.{owner}.{secrets.token_hex(4)}")
+        place = self._names / str(number)
+        mine = place.with_name(f"{number}.{secrets.token_hex(4)}")
         try:
-            mine.write_text(owner)
+            mine.write_text(json.dumps(None if wish is None else [wish.own, wish.kept]))
             with suppress(FileExistsError):
                 # A link appears with its content, and only one can be made.
                 place.hardlink_to(mine)
-            return place.read_text() == owner
         except OSError as error:
             raise ResourceError(
                 f"{self.path.parent.parent.name}: a result's name cannot be kept there "
-                f"({error.strerror or 'the run has ended'})"
+                f"({error.strerror if self.goes_on else 'the run has ended'})"
             ) from error
         finally:
             with suppress(OSError):
                 mine.unlink()
+
+    def name(self, number: int) -> str | None:
+        """As `NamesInOrder.name`, of what all machines have told."""
+        names = _read_names(self.path)
+        with suppress(OSError):
+            while (settled := names.settled) <= number:
+                told = json.loads((self._names / str(settled)).read_text())
+                names.wish(settled, None if told is None else Wish(*told))
+        return names.name(number)
 
     def begin(self, key: str) -> int:
         """Note that work on an input begins; how often it had begun before and never ended."""
@@ -103,3 +106,9 @@ class RunFolder:
         for note in self._begun.glob(f"{key}.*"):
             with suppress(OSError):
                 note.unlink()
+
+
+@lru_cache(maxsize=4)
+def _read_names(_: Path) -> NamesInOrder:
+    """The names of a run, as far as this process has read them."""
+    return NamesInOrder()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,15 @@ from napari_covseg.workflows.segment_many import (
     loaded_model_key,
     segment_case,
 )
+from napari_covseg.workflows.segment_names import Wish
 from napari_covseg.workflows.segment_run_folder import RunFolder
 
 CHANCES = 3
 """How often work on a case may end with its worker before it is given up."""
+PATIENCE_S = 40.0
+"""How long a segmented case waits for the names of cases before it. One of those may have lost its
+worker and be queued behind this very case, so it gives way in the end.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,37 @@ class Facts:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a case; ``refused``: this worker's address and why it must not get any."""
+    """What came of a case; ``refused``: this worker's address and why it must not get any; with
+    ``early`` it is to be sent again when the cases before it have ended.
+    """
 
     done: CaseDone | None = None
     error: CovsegError | None = None
     refused: tuple[str, str] | None = None
+    early: bool = False
+
+
+class _TooEarly(Exception):
+    """A case before this one has not told its name for long."""
+
+
+@dataclass
+class _Name:
+    """The name of a case, as the run's folder tells it."""
+
+    run: RunFolder
+    number: int
+    since: float | None = None
+
+    def wish(self, wish: Wish) -> None:
+        self.run.wish(self.number, wish)
+
+    def name(self) -> str | None:
+        found = self.run.name(self.number)
+        self.since = self.since or time.monotonic()
+        if found is None and time.monotonic() - self.since > PATIENCE_S:
+            raise _TooEarly
+        return found
 
 
 def facts(model: str, run: Path) -> Facts:
@@ -87,6 +119,8 @@ def run_case(request: CaseRequest, run: RunFolder, threads: int | None) -> Reply
         )
     try:
         return Reply(done=_segmented(request, run, threads))
+    except _TooEarly:
+        return Reply(early=True)
     except CovsegError as error:
         return Reply(error=type(error)(str(error)))
     except (MemoryError, OSError) as error:
@@ -113,7 +147,7 @@ def _segmented(request: CaseRequest, run: RunFolder, threads: int | None) -> Cas
         if not run.goes_on:
             raise Cancelled("cancelled")
 
-    steps = segment_case(request, run.claim)
+    steps = segment_case(request, _Name(run, request.number))
     try:
         return run_to_end(steps, step)
     finally:
