@@ -40,10 +40,11 @@ from napari_covseg.domain.volume import CTVolume, LabelMap
 from napari_covseg.io import read_volume
 from napari_covseg.quantify import figures as figure_parts
 from napari_covseg.quantify.case import Quantification, quantify
+from napari_covseg.quantify.cells import CELL_AXES, CELLS
 from napari_covseg.quantify.doubt import YES, Doubt, probability
 from napari_covseg.quantify.figures import Amount
 from napari_covseg.quantify.profile import LungProfile
-from napari_covseg.quantify.regions import CELL_AXES, CELLS, Regions
+from napari_covseg.quantify.regions import Regions
 from napari_covseg.workflows.evaluate import read_patients
 from napari_covseg.workflows.segment import segment
 from napari_covseg.workflows.segment_settings import SegmentSettings

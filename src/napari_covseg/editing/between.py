@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.editing.canvas import Canvas
@@ -90,6 +89,8 @@ def copy_slice(canvas: Canvas, source: int, target: int, axis: int = 0) -> Edit:
 
 def _touched(flat: NDArray[np.bool_], paint: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The bodies of ``flat`` that ``paint`` belongs to."""
+    from scipy import ndimage
+
     bodies, count = ndimage.label(flat, structure=np.ones((3, 3)))
     hit = np.zeros(count + 1, bool)
     hit[np.unique(bodies[paint & flat])] = True
@@ -113,6 +114,8 @@ def _shapes_between(
 
 def _signed(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.float64]:
     """Distance to the outline in mm, positive inside."""
+    from scipy import ndimage
+
     within = ndimage.distance_transform_edt(mask, sampling=spacing)
     without = ndimage.distance_transform_edt(~mask, sampling=spacing)
     return np.asarray(within - without)

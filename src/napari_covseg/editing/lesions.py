@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.editing.canvas import Canvas
@@ -80,6 +79,8 @@ def grow(canvas: Canvas, seed: Point, value: int, tolerance_hu: float, radius_mm
     UsageError
         If ``seed`` itself may not be painted.
     """
+    from scipy import ndimage
+
     spacing = canvas.spacing_mm
     half = tuple(int(radius_mm // step) for step in spacing)
     box = around(seed, half, whole(canvas.shape))  # type: ignore[arg-type]

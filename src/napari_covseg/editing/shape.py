@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_covseg.editing.canvas import Canvas
 from napari_covseg.editing.edit import Box, Edit, changed
@@ -17,6 +16,8 @@ def smooth(canvas: Canvas, box: Box, value: int, radius_mm: float) -> Edit:
     which the box is one voxel thick nothing is blurred. Locked labels and what lies outside the
     lung stay, whatever their HU.
     """
+    from scipy import ndimage
+
     held = canvas.labels[box]
     shape = held == value
     sigma = [
@@ -42,4 +43,6 @@ def fill_holes(canvas: Canvas, box: Box, value: int, axis: int = 0) -> Edit:
 
 
 def _holes(flat: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
     return np.asarray(ndimage.binary_fill_holes(flat) & ~flat)

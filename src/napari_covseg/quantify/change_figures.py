@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_covseg.domain.change import ChangeLabel
 from napari_covseg.domain.labels import LESION_LABELS, Label
-from napari_covseg.quantify.regions import CELL_AXES, CELLS
+from napari_covseg.quantify.cells import CELL_AXES, CELLS
 from napari_covseg.quantify.tally import CONSOLIDATION, GGO, HEALTHY, INFECTION
 
 TISSUES = 4

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 CLOSE_MM = 6.0
 """Vessels and bronchi up to about twice this wide are no surface of the lung."""
@@ -69,6 +68,8 @@ def rind(lung: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDA
     spacing_mm
         ``(z, y, x)``.
     """
+    from scipy import ndimage
+
     if not lung.any():
         return np.zeros_like(lung)
     reach = round(CLOSE_MM / min(spacing_mm[1:])) + 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.lobes import Lobe
-from napari_covseg.quantify.regions import CELL_AXES
+from napari_covseg.quantify.cells import CELL_AXES
 from napari_covseg.quantify.tally import CLASSES, CONSOLIDATION, GGO, HEALTHY, HIGH, Tally
 from napari_covseg.quantify.twenty import REGIONS, region_name
 

@@ -12,8 +12,9 @@ from napari_covseg.domain.geometry import Geometry
 from napari_covseg.domain.labels import LESION_LABELS, Label
 from napari_covseg.domain.lobes import Lobe
 from napari_covseg.domain.volume import CTVolume, LabelMap
+from napari_covseg.quantify.cells import CELL_AXES
 from napari_covseg.quantify.density import HU_HIGH, HU_LOW
-from napari_covseg.quantify.regions import CELL_AXES, SliceVoxels
+from napari_covseg.quantify.regions import SliceVoxels
 
 SMALLEST_ML = 0.05
 """What is smaller is a speck: counted, not listed. (Fresh segmentations hold none.)"""

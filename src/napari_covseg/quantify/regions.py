@@ -7,7 +7,6 @@ division at once. Cells are found slice by slice; nothing of the full size is ke
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +16,13 @@ from napari_covseg.domain.labels import Label
 from napari_covseg.domain.lobes import Lobe, LobeMap
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.preprocess.coarse import CoarseGrid
+from napari_covseg.quantify.cells import CELL_AXES, SIDES
 from napari_covseg.quantify.divisions import equal_cuts, part_of_each, rind
 from napari_covseg.quantify.lobes import approximate_lobes, coarse_lobes
 from napari_covseg.quantify.profile import LungProfile
-from napari_covseg.quantify.twenty import REGIONS, split_lobes
+from napari_covseg.quantify.twenty import split_lobes
 from napari_covseg.quantify.volumes import coarse_sides
 
-SIDES = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
-CELL_AXES = {
-    "side": len(SIDES),
-    "third": 3,
-    "depth": 2,
-    "rind": 2,
-    "lobe": len(Lobe) + 1,
-    "region": len(REGIONS) + 1,
-}
-"""A cell's digits, most significant first. ``side``: 0 left, 1 right; ``third``: 0 lower, 2 upper;
-``depth``: 0 ventral, 1 dorsal; ``rind``: 0 central, 1 peripheral; lobe and region: 0 unknown."""
-CELLS = prod(CELL_AXES.values())
 _LOBE_AT, _RIND_AT = CELL_AXES["region"], CELL_AXES["region"] * CELL_AXES["lobe"]
 _DEPTH_AT = _RIND_AT * 2
 _THIRD_AT = _DEPTH_AT * 2

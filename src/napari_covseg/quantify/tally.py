@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_covseg.domain.labels import Label
 from napari_covseg.domain.volume import CTVolume
+from napari_covseg.quantify.cells import CELL_AXES, CELLS, SIDES
 from napari_covseg.quantify.density import BANDS, HU_HIGH, HU_LOW, HU_VALUES, band_of_each
 from napari_covseg.quantify.doubt import Doubt
-from napari_covseg.quantify.regions import CELL_AXES, CELLS, SIDES, SliceVoxels
+
+if TYPE_CHECKING:
+    from napari_covseg.quantify.regions import SliceVoxels
 
 HEALTHY, GGO, CONSOLIDATION, INFECTION = range(4)
 TISSUES = 4

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.domain.identity import Identity
-from napari_covseg.quantify.case import Quantification
 from napari_covseg.quantify.figures import LOBES, TWENTY
 from napari_covseg.reports.classification import ClassifierAnswer
 from napari_covseg.reports.document import RESEARCH_USE
 from napari_covseg.reports.planes import Planes
+
+if TYPE_CHECKING:
+    from napari_covseg.quantify.case import Quantification
 
 CO_RADS: Mapping[int, str] = {
     0: "not interpretable: scan technically insufficient for assigning a score",
