@@ -57,7 +57,7 @@ def test_from_unlabelled_scans_to_a_promoted_model(panels, store, qtbot):
     dataset, correct, retrain = panels
     wait = partial(qtbot.waitUntil, timeout=180_000)
     rest = partial(wait, lambda: not dataset.jobs_running())
-    dataset.open_store(store.folder)
+    dataset.stores.open(store.folder)
     rest()
     base = store.live_model().sha256
     _predict_all(dataset, rest)

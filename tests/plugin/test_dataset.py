@@ -75,7 +75,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def opened(widget, store, done):
-    widget.open_store(store.folder)
+    widget.stores.open(store.folder)
     done()
     return widget
 
@@ -129,18 +129,18 @@ def answer_with(monkeypatch, text):
 def test_without_a_store_it_says_what_to_do(widget, tmp_path, done, errors):
     assert widget.view.run.text() == "Open a case store…"
     assert not widget.view.bar.empty.isHidden()
-    widget.open_store(tmp_path)
+    widget.stores.open(tmp_path)
     done()
     assert "no case store here" in errors("error")[0]
     assert widget.desk.store is None
-    widget.take_paths([tmp_path / "scan.nii.gz"])
+    widget.stores.take_paths([tmp_path / "scan.nii.gz"])
     assert "Open a case store first" in errors("error")[1]
 
 
 def test_from_an_empty_folder_to_two_accepted_cases(widget, tmp_path, done, monkeypatch):
     folder = tmp_path / "new"
     folder.mkdir()
-    widget.take_paths([folder])
+    widget.stores.take_paths([folder])
     done()
     assert widget.desk.store == folder
     assert recent_stores() == [folder]
@@ -151,7 +151,7 @@ def test_from_an_empty_folder_to_two_accepted_cases(widget, tmp_path, done, monk
     monkeypatch.setattr(
         dataset_module, "ask_what_to_add", lambda paths, who, _: AddRequest(tuple(paths), who)
     )
-    widget.take_paths([*files, tmp_path / "no.nii.gz"][:2])
+    widget.stores.take_paths([*files, tmp_path / "no.nii.gz"][:2])
     done()
     assert "2 added." in widget.view.state.text()
     assert widget.view.queue.filter.buttons[State.NEW].text() == "new 2"

@@ -72,7 +72,7 @@ def test_empty_states_say_what_to_do(viewer, widget, phantom):
 def test_findings_are_copied_with_the_phantoms_truth(widget, with_labels, qtbot, phantom):
     widget.view.reader.findings.setPlainText("Dorsal opacities.")
     widget.view.reader.co_rads.setCurrentIndex(5)
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     lesions = phantom.volumes_ml[Label.GGO] + phantom.volumes_ml[Label.CONSOLIDATION]
     text = clipboard()
@@ -84,10 +84,10 @@ def test_findings_are_copied_with_the_phantoms_truth(widget, with_labels, qtbot,
 
 def test_a_report_is_saved(widget, with_labels, qtbot, tmp_path, phantom):
     widget.view.formats.choose(("csv", "json", "txt"))
-    widget.sign("A. Roe")
+    widget.acts.sign("A. Roe")
     done(qtbot, widget)
     assert widget.view.reader.signed.text().startswith("Signed by A. Roe, ")
-    widget.save_to(tmp_path / "reports")
+    widget.acts.save_to(tmp_path / "reports")
     done(qtbot, widget)
     names = [f"phantom_report.{kind}" for kind in ("csv", "json", "txt")]
     assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == names
@@ -105,13 +105,13 @@ def test_a_result_of_the_session_knows_its_model(viewer, widget, qtbot, phantom,
     ct = add_ct(viewer, phantom.volume)
     result = run_to_end(workflow.segment(phantom.volume, None))
     case = session_of(viewer).show(ct, as_segmented(result))
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     assert "model fake 1.0" in clipboard()
     assert "not corrected by hand" in clipboard()
     assert "made of nothing" in clipboard()
     case.lesions.data_setitem((np.array([20]), np.array([48]), np.array([30])), 3)
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     flat = " ".join(clipboard().split())
     assert "and corrected by hand" in flat
@@ -120,11 +120,11 @@ def test_a_result_of_the_session_knows_its_model(viewer, widget, qtbot, phantom,
 
 def test_a_change_withdraws_the_sign_off(widget, with_labels, qtbot):
     _, _, lesions = with_labels
-    widget.sign("A. Roe")
+    widget.acts.sign("A. Roe")
     done(qtbot, widget)
     widget.view.reader.impression.setPlainText("Something else.")
     assert widget.view.reader.signed.text() == "Not signed"
-    widget.sign("A. Roe")
+    widget.acts.sign("A. Roe")
     done(qtbot, widget)
     lesions.data_setitem((np.array([20]), np.array([48]), np.array([30])), 3)
     assert widget.view.reader.signed.text() == "Not signed"
@@ -132,13 +132,13 @@ def test_a_change_withdraws_the_sign_off(widget, with_labels, qtbot):
 
 def test_labels_changed_behind_its_back_are_not_signed(widget, with_labels, qtbot):
     ct, _, lesions = with_labels
-    widget.sign("A. Roe")
+    widget.acts.sign("A. Roe")
     done(qtbot, widget)
     lesions.data[20, 48, 30] = 3
-    widget._measured = None
-    widget.copy()
+    widget.acts.measured = None
+    widget.acts.copy()
     done(qtbot, widget)
-    assert widget.readings.of(ct).signed == ""
+    assert widget.text.readings.of(ct).signed == ""
     assert "SIGNED" not in clipboard()
 
 
@@ -153,7 +153,7 @@ def test_one_patients_text_stays_with_that_patient(viewer, widget, with_labels, 
     widget.view.reader.findings.setPlainText("Of the second.")
     widget.ct.value = first
     assert widget.view.reader.findings.toPlainText() == "Of the first."
-    assert widget.reading().co_rads == 2
+    assert widget.text.reading().co_rads == 2
     widget.ct.value = second
     assert widget.view.reader.findings.toPlainText() == "Of the second."
 
@@ -162,21 +162,21 @@ def test_what_was_measured_in_one_ct_is_not_told_of_another(
     viewer, widget, with_labels, qtbot, phantom
 ):
     first, _, _ = with_labels
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
-    one = widget._measured.content
+    one = widget.acts.measured.content
     # Another kernel, the same grid: napari shows the same labels over both.
     hu = (phantom.volume.hu + 100).astype(phantom.volume.hu.dtype)
     add_ct(viewer, replace(phantom.volume, hu=hu, case="second"), "second")
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
-    two = widget._measured.content
+    two = widget.acts.measured.content
     assert (one.case, two.case) == ("phantom", "second")
     assert two.result.density["both"].mean_hu > one.result.density["both"].mean_hu + 50
     widget.ct.value = first
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
-    assert widget._measured.content.case == "phantom"
+    assert widget.acts.measured.content.case == "phantom"
 
 
 def test_scores_that_change_withdraw_the_sign_off(widget, with_labels, qtbot):
@@ -185,13 +185,13 @@ def test_scores_that_change_withdraw_the_sign_off(widget, with_labels, qtbot):
     ct, _, _ = with_labels
     names = ("right_upper", "right_middle", "right_lower", "left_upper", "left_lower")
     widget.study.set_reader(ct, ReaderScores("ct_score_25", dict.fromkeys(names, 1)))
-    widget.sign("A. Roe")
+    widget.acts.sign("A. Roe")
     done(qtbot, widget)
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     assert "SIGNED:\nA. Roe" in clipboard()
     widget.study.set_reader(ct, ReaderScores("ct_score_25", dict.fromkeys(names, 2)))
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     assert "; reader 10." in clipboard()
     assert "SIGNED" not in clipboard()
@@ -200,22 +200,22 @@ def test_scores_that_change_withdraw_the_sign_off(widget, with_labels, qtbot):
 
 def test_what_is_written_while_it_is_measured_is_not_signed(widget, with_labels, qtbot):
     ct, _, _ = with_labels
-    widget.sign("A. Roe")
+    widget.acts.sign("A. Roe")
     widget.view.reader.impression.setPlainText("An afterthought.")
     done(qtbot, widget)
-    assert widget.readings.of(ct).signed == ""
-    widget.sign("A. Roe")
+    assert widget.text.readings.of(ct).signed == ""
+    widget.acts.sign("A. Roe")
     done(qtbot, widget)
-    assert widget.readings.of(ct).reader == "A. Roe"
+    assert widget.text.readings.of(ct).reader == "A. Roe"
 
 
 def test_other_labels_make_a_preview_old_and_withdraw_the_sign_off(
     viewer, widget, with_labels, qtbot, phantom
 ):
     _, _, lesions = with_labels
-    widget.sign("A. Roe")
+    widget.acts.sign("A. Roe")
     done(qtbot, widget)
-    widget.preview()
+    widget.acts.preview()
     done(qtbot, widget)
     assert widget.view.preview.stale.isHidden()
     viewer.layers.remove(lesions)
@@ -227,7 +227,7 @@ def test_other_labels_make_a_preview_old_and_withdraw_the_sign_off(
 
 def test_other_lobes_make_a_preview_old(widget, with_labels, qtbot, phantom):
     ct, _, _ = with_labels
-    widget.preview()
+    widget.acts.preview()
     done(qtbot, widget)
     assert widget.view.preview.stale.isHidden()
     lobes = LobeMap(np.zeros(phantom.labels.labels.shape, np.uint8), phantom.volume.geometry)
@@ -246,7 +246,7 @@ def test_text_is_found_again_after_the_viewer_was_closed(viewer, widget, with_la
     widget.view.reader.impression.setPlainText("As before.")
     widget.study.take(ct)
     assert widget.view.reader.impression.toPlainText() == "Typical.\nAs before."
-    assert widget.reading().co_rads == 5
+    assert widget.text.reading().co_rads == 5
     widget.study.flush()
     viewer.layers.clear()
     again = add_ct(viewer, phantom.volume)
@@ -261,16 +261,16 @@ def test_points_of_quantify_go_into_the_report(widget, with_labels, qtbot):
     points = dict(zip(names, (1, 0, 2, 1, 4), strict=True))
     widget.study.set_reader(ct, ReaderScores("ct_score_25", points))
     widget.study.set_reader(ct, ReaderScores("total_severity_score", {"right_upper": 1}))
-    (score,) = widget.reading().scores
+    (score,) = widget.text.reading().scores
     assert (score.key, score.value, score.parts) == ("ct_score_25", 8, (1, 0, 2, 1, 4))
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     assert "; reader 8." in clipboard()
 
 
 def test_lobes_read_in_quantify_count_here_too(widget, with_labels, qtbot, phantom):
     ct, _, _ = with_labels
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     assert "By lobe (approximate): RUL " in clipboard()
     sides = (phantom.labels.labels > 0).astype(np.uint8)
@@ -278,7 +278,7 @@ def test_lobes_read_in_quantify_count_here_too(widget, with_labels, qtbot, phant
     lobes = sides * np.uint8(Lobe.LEFT_LOWER)
     lobes[:, :, :middle] = sides[:, :, :middle] * np.uint8(Lobe.RIGHT_LOWER)
     widget.session.lobes[ct] = LobeMap(lobes, phantom.volume.geometry)
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     assert "By lobe: RUL – %" in " ".join(clipboard().split())
 
@@ -286,14 +286,14 @@ def test_lobes_read_in_quantify_count_here_too(widget, with_labels, qtbot, phant
 def test_preview_and_page(widget, with_labels, qtbot, monkeypatch):
     opened = []
     monkeypatch.setattr(
-        "napari_covseg.plugin.widgets.report.QDesktopServices.openUrl",
+        "napari_covseg.plugin.widgets.report_acts.QDesktopServices.openUrl",
         lambda url: opened.append(url.toLocalFile()),
     )
-    widget.preview()
+    widget.acts.preview()
     done(qtbot, widget)
     assert not widget.view.preview.picture.pixmap().isNull() or widget.width() < 20
     assert "Opacities in" in widget.view.preview.text.text()
-    widget.browse()
+    widget.acts.browse()
     done(qtbot, widget)
     (path,) = opened
     assert "Chest CT: lung opacities" in Path(path).read_text(encoding="utf-8")
@@ -305,16 +305,16 @@ def test_errors_are_told_and_it_goes_on(widget, with_labels, qtbot, errors, tmp_
     _, lungs, _ = with_labels
     (tmp_path / "file").write_text("x")
     widget.view.formats.choose(("txt",))
-    widget.save_to(tmp_path / "file")
+    widget.acts.save_to(tmp_path / "file")
     done(qtbot, widget)
     assert any("is a file" in text for text in errors("error"))
     assert not widget.view.save.isHidden()
     widget.view.formats.choose(())
-    widget.save_to(tmp_path)
+    widget.acts.save_to(tmp_path)
     assert any("no format is chosen" in text for text in errors("error"))
     lungs.data[0, 0, 0] = 99
-    widget._measured = None
-    widget.copy()
+    widget.acts.measured = None
+    widget.acts.copy()
     done(qtbot, widget)
     assert any("holds label 99" in text for text in errors("error"))
 
@@ -342,11 +342,11 @@ def test_what_a_classifier_said_is_told_where_it_is_ticked(
     session_of(viewer).take_classified(ct, classified)
     assert not box.isHidden()
     assert not box.isChecked()
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     assert "CLASSIFIER" not in clipboard()
     box.setChecked(True)
-    widget.copy()
+    widget.acts.copy()
     done(qtbot, widget)
     assert "CLASSIFIER (RESEARCH, NOT A DIAGNOSIS):\neye 1: ill 55 %, well 45 %." in clipboard()
     assert "Unsure: ask a second reader." in clipboard()
@@ -365,12 +365,12 @@ def test_another_answer_of_the_classifier_withdraws_the_sign_off(
         lambda: session_of(viewer).take_classified(ct, replace(classified)),
         lambda: widget.view.classifier.setChecked(False),
     ):
-        widget.sign("A. Roe")
+        widget.acts.sign("A. Roe")
         done(qtbot, widget)
-        assert widget.readings.of(ct).signed
+        assert widget.text.readings.of(ct).signed
         change()
-        assert not widget.readings.of(ct).signed
-    widget.sign("A. Roe")
+        assert not widget.text.readings.of(ct).signed
+    widget.acts.sign("A. Roe")
     done(qtbot, widget)
     session_of(viewer).take_classified(ct, classified)
-    assert widget.readings.of(ct).signed, "what is not told is not signed"
+    assert widget.text.readings.of(ct).signed, "what is not told is not signed"

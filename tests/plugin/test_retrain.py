@@ -33,7 +33,7 @@ def qtbot(qtbot):
 def widget(make_napari_viewer, settings_file, monkeypatch, qtbot):
     """A widget that is seen; who asks gets yes, and nobody need say who they are."""
     monkeypatch.setenv("COVSEG_AUTHOR", "RA")
-    monkeypatch.setattr(RetrainWidget, "_agreed", lambda self, question: True)
+    monkeypatch.setattr(module, "agreed", lambda parent, question: True)
     viewer = make_napari_viewer(show=True)
     made = RetrainWidget(viewer)
     made.beside = viewer

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.autosave import Autosave
 from napari_covseg.plugin.session import Session, labels_saved_steps, saved_steps
+from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.worker import Callbacks, Runner
 
@@ -137,7 +138,7 @@ class CorrectFiles:
 
     def discard_draft(self, *_: Any) -> None:
         """Delete the draft, after asking."""
-        if self.autosave is not None and self._agreed("Delete these corrections for good?"):
+        if self.autosave is not None and agreed(self._parent, "Delete these corrections for good?"):
             self.autosave.discard_older()
             self._view.draft.hide()
 
@@ -167,7 +168,9 @@ class CorrectFiles:
             return
         name = correction.placement.case or "case"
         target = folder / f"{name}_labels.nii.gz"
-        if target.exists() and not self._agreed(f"{target.name} is there already. Replace it?"):
+        if target.exists() and not agreed(
+            self._parent, f"{target.name} is there already. Replace it?"
+        ):
             return
         case = self._session.case_of(correction.ct)
         steps = (
@@ -196,12 +199,6 @@ class CorrectFiles:
             self.forget_draft()
         show_info(f"Saved {path.name} in {path.parent}.")
         self._told(f"Saved as {path.name}.")
-
-    def _agreed(self, question: str) -> bool:
-        buttons = QMessageBox.StandardButton
-        both = buttons.Yes | buttons.No
-        answer = QMessageBox.question(self._parent, "napari-covseg", question, both)
-        return bool(answer == buttons.Yes)
 
 
 def _nothing_to_save() -> Draft:

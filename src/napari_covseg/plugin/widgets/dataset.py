@@ -9,35 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_covseg.cases.author import known_author
-from napari_covseg.cases.place import holds_store
 from napari_covseg.domain.errors import CovsegError
-from napari_covseg.plugin import preferences
-from napari_covseg.plugin.adding import add_shown_steps, add_steps, shown_in, told
-from napari_covseg.plugin.annotating import Overview, create_steps, history_steps, overview_steps
+from napari_covseg.plugin.annotating import Overview, history_steps, overview_steps
 from napari_covseg.plugin.claim_keeper import ClaimKeeper
 from napari_covseg.plugin.desk import desk_of
-from napari_covseg.plugin.recent_stores import remember_store
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.dataset_acts import CaseActs
-from napari_covseg.plugin.widgets.dataset_add_dialog import ask_what_to_add
 from napari_covseg.plugin.widgets.dataset_predicting import Predicting
+from napari_covseg.plugin.widgets.dataset_store_acts import StoreActs, known
 from napari_covseg.plugin.widgets.dataset_view import DatasetView
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari.viewer import Viewer
 
     from napari_covseg.plugin.annotating import Line
-    from napari_covseg.workflows.dataset_add import Added
 
 LOOK_AGAIN_MS = 20_000
 """What others did to the store is seen after this long at most."""
@@ -60,8 +52,11 @@ class DatasetWidget(QWidget):
         self.acts = CaseActs(
             self, napari_viewer, self.desk, self.view, self.author, self.view.state.setText
         )
+        self.stores = StoreActs(
+            self, napari_viewer, self.desk, self.view, self.acts, self.author, self._show
+        )
         self.predicting = Predicting(self.desk, self.view, self.author, self.view.state.setText)
-        self.keeper = ClaimKeeper(self.desk, self._known, self.view.case.show_note)
+        self.keeper = ClaimKeeper(self.desk, known, self.view.case.show_note)
         self._look, self._clock = QTimer(self), QTimer(self)
         self._look.setInterval(LOOK_AGAIN_MS)
         self._clock.setInterval(CASE_MS)
@@ -74,12 +69,7 @@ class DatasetWidget(QWidget):
         view, acts = self.view, self.acts
         view.run.clicked.connect(self.go_on)
         view.running.cancel.clicked.connect(self.cancel)
-        view.bar.open_asked.connect(self.ask_store)
-        view.bar.new_asked.connect(self.ask_new_store)
-        view.bar.store_chosen.connect(self.open_store)
         view.bar.author_asked.connect(self.ask_author)
-        view.add.clicked.connect(lambda: self.add_files(()))
-        view.add_shown.clicked.connect(self.add_shown)
         view.predict.clicked.connect(lambda: self.predicting.start(()))
         view.case.draft.clicked.connect(acts.save_draft)
         view.case.second.clicked.connect(acts.save_corrected)
@@ -139,14 +129,14 @@ class DatasetWidget(QWidget):
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         event.acceptProposedAction()
         if paths:
-            self.take_paths(paths)
+            self.stores.take_paths(paths)
 
     def cancel(self, *_: Any) -> None:
         """Stop what is done before its next step."""
         self.view.running.show_cancelling()
         self.acts.runner.cancel()
 
-    # The store
+    # Who works here
 
     def author(self) -> str | None:
         """Who works here; asked once."""
@@ -168,93 +158,12 @@ class DatasetWidget(QWidget):
         self._show_bar()
         self.refresh()
 
-    def ask_store(self) -> None:
-        """Ask for the folder of a store and open it."""
-        start = preferences.load_text("folders/stores", str(Path.home()))
-        chosen = QFileDialog.getExistingDirectory(self, "Open a case store", start)
-        if chosen:
-            self.open_store(Path(chosen))
-
-    def ask_new_store(self) -> None:
-        """Ask for an empty folder and make a store in it."""
-        start = preferences.load_text("folders/stores", str(Path.home()))
-        chosen = QFileDialog.getExistingDirectory(self, "An empty folder for the store", start)
-        if chosen:
-            self.make_store(Path(chosen))
-
-    def make_store(self, folder: Path) -> None:
-        """Make a store in an empty or new folder and open it."""
-        author = self.author()
-        if author is not None:
-            self.acts.run(partial(create_steps, folder, author), self.open_store)
-
-    def open_store(self, folder: Path) -> None:
-        """Open a store; what is not saved in the one before is saved first."""
-        steps = partial(overview_steps, folder, self._known(), self.view.queue.chosen_order)
-        self.acts.leave(lambda: self.acts.run(steps, self._on_opened))
-
-    def _on_opened(self, overview: Overview) -> None:
-        preferences.save_text("folders/stores", str(overview.folder.parent))
-        remember_store(overview.folder)
-        if self.desk.served is not None and self.desk.served.store != overview.folder:
-            self.desk.clear()
-        self.view.state.setText("")
-        self.desk.store = overview.folder
-        self._show(overview)
-
-    def take_paths(self, paths: Sequence[Path]) -> None:
-        """What was dropped: a store is opened, an empty folder becomes one, scans are added."""
-        first = paths[0]
-        if len(paths) == 1 and holds_store(first):
-            self.open_store(first)
-        elif self.desk.store is not None:
-            self.add_files(paths)
-        elif len(paths) == 1 and first.is_dir() and not any(first.iterdir()):
-            if self._agreed(f"{first.name} is empty. Make a case store in it?"):
-                self.make_store(first)
-        else:
-            show_error("Open a case store first, or make a new one: then scans can be added.")
-
-    # Adding
-
-    def add_files(self, paths: Sequence[Path]) -> None:
-        """Ask what to add, and add it."""
-        folder, author = self.desk.store, self.author()
-        if folder is None or author is None:
-            return
-        request = ask_what_to_add(paths, author, self)
-        if request is not None:
-            self.acts.run(partial(add_steps, folder, request), self._on_added)
-
-    def add_shown(self) -> None:
-        """Add the CT in the viewer with its labels."""
-        folder, ct, author = self.desk.store, self.viewing.ct, self.author()
-        if folder is None or author is None:
-            return
-        if ct is None:
-            show_error("No CT is open: open one, or add files.")
-            return
-        try:
-            shown = shown_in(self.session.viewer, ct)
-        except CovsegError as error:
-            show_error(str(error))
-            return
-        steps = partial(add_shown_steps, folder, shown, author)
-        self.acts.run(steps, lambda added: self._on_added([added]))
-
-    def _on_added(self, added: list[Added]) -> None:
-        self.view.state.setText(told(added))
-        failed = [str(one.error) for one in added if one.error is not None]
-        if failed:
-            show_error("\n".join(failed))
-        self.desk.touched.emit()
-
     # The case in work
 
     def go_on(self) -> None:
         """What the button says: open a store, accept the case in work, open the next one."""
         if self.desk.store is None:
-            self.ask_store()
+            self.stores.ask()
         elif self.desk.served is None:
             self.acts.open_next(self.view.queue.chosen_order)
         else:
@@ -286,7 +195,7 @@ class DatasetWidget(QWidget):
             self._stale = True
             return
         self._stale = False
-        steps = partial(overview_steps, folder, self._known(), self.view.queue.chosen_order)
+        steps = partial(overview_steps, folder, known(), self.view.queue.chosen_order)
         callbacks = Callbacks(
             progress=lambda step: None,
             result=self._on_overview,
@@ -376,7 +285,7 @@ class DatasetWidget(QWidget):
 
     def _show_bar(self) -> None:
         model = self.overview.model if self.overview is not None else ""
-        self.view.bar.show_store(self.desk.store, model, self._known())
+        self.view.bar.show_store(self.desk.store, model, known())
 
     def _show_run(self) -> None:
         served, overview = self.desk.served, self.overview
@@ -388,17 +297,6 @@ class DatasetWidget(QWidget):
             text, enabled = _next_text(overview, line), line is not None
         self.view.run.setText(text)
         self.view.run.setEnabled(enabled)
-
-    def _known(self) -> str:
-        try:
-            return known_author() or ""
-        except CovsegError:
-            return ""
-
-    def _agreed(self, question: str) -> bool:
-        buttons = QMessageBox.StandardButton
-        answer = QMessageBox.question(self, "napari-covseg", question, buttons.Yes | buttons.No)
-        return bool(answer == buttons.Yes)
 
 
 def _quiet(result: Any) -> Callbacks:

@@ -22,6 +22,7 @@ from napari_covseg.plugin.case_saving import (
     save_steps,
 )
 from napari_covseg.plugin.viewing import viewing_of
+from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.dataset_case import version_text
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.worker import Callbacks, Runner
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from napari_covseg.plugin.case_work import Held
     from napari_covseg.plugin.desk import Desk, Served
     from napari_covseg.plugin.widgets.dataset_view import DatasetView
-
-_BUTTONS = QMessageBox.StandardButton
 
 
 class CaseActs:
@@ -131,7 +130,7 @@ class CaseActs:
             tell_error(error)
             return
         question = f"{error}.\n\nOpen it all the same? What you save will stand beside theirs."
-        if self._agreed(question):
+        if agreed(self._parent, question):
             self.open(case, taken=True)
 
     def show(self, opened: Opened) -> None:
@@ -202,7 +201,7 @@ class CaseActs:
                 "scan can be accepted?\n\n(To accept a part of it, mark slices with R in the "
                 "Correct panel.)"
             )
-            if not self._agreed(question):
+            if not agreed(self._parent, question):
                 return
             whole = True
         self._accept(held, whole, (), then)
@@ -344,7 +343,7 @@ class CaseActs:
             f"{served.record.name} could not be saved. Leave it all the same? What you corrected "
             "is kept on this computer and offered when you open the case again."
         )
-        if self._agreed(question):
+        if agreed(self._parent, question):
             self._given_up = ref(served.ct)
             then()
 
@@ -379,11 +378,6 @@ class CaseActs:
                 f"Saved. {kept.claimed_by} has {kept.record.name} in work now: what they save "
                 "will stand beside yours."
             )
-
-    def _agreed(self, question: str) -> bool:
-        both = _BUTTONS.Yes | _BUTTONS.No
-        answer = QMessageBox.question(self._parent, "napari-covseg", question, both)
-        return bool(answer == _BUTTONS.Yes)
 
 
 def _nothing() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import notification_manager, show_error, show_warning
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress
@@ -25,6 +25,7 @@ from napari_covseg.plugin.retrain_texts import (
     why_not,
 )
 from napari_covseg.plugin.retraining import Overview, Retraining, give_up_steps, overview_steps
+from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.widgets.retrain_model_acts import ModelActs
@@ -260,9 +261,10 @@ class RetrainWidget(QWidget):
 
     def cancel(self, *_: Any) -> None:
         """Give up the retraining under way, after asking."""
-        if self.retraining is not None and self._agreed(
+        if self.retraining is not None and agreed(
+            self,
             "Give up this retraining? What it has trained is lost; the live model stays as it is. "
-            "(Pause keeps it.)"
+            "(Pause keeps it.)",
         ):
             self._giving_up = True
             self.view.running.show_stopping("Cancelling…")
@@ -271,7 +273,7 @@ class RetrainWidget(QWidget):
 
     def give_up(self, *_: Any) -> None:
         """Give up the one that was interrupted, after asking."""
-        if self._agreed("Remove what this retraining has trained? The live model stays as it is."):
+        if agreed(self, "Remove what this retraining has trained? The live model stays as it is."):
             self._clear_up()
 
     def _clear_up(self) -> None:
@@ -340,8 +342,3 @@ class RetrainWidget(QWidget):
             show_error(str(error))
         else:
             notification_manager.receive_error(type(error), error, error.__traceback__)
-
-    def _agreed(self, question: str) -> bool:
-        buttons = QMessageBox.StandardButton
-        answer = QMessageBox.question(self, "napari-covseg", question, buttons.Yes | buttons.No)
-        return bool(answer == buttons.Yes)

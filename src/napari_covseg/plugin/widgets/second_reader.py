@@ -158,7 +158,7 @@ class ReviewWidget(QWidget):
             return
         view, opened = self.view, self.acts.case.opened
         waiting = self.cases.waiting
-        own = opened is not None and self.acts.has_own()
+        own = opened is not None and self.acts.case.has_own()
         if view.is_at(view.joint):
             text = primary_text(self.acts.busy, joint=self.acts.joint.both)
         elif view.is_at(view.case):

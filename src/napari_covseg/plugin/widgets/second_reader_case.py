@@ -9,6 +9,7 @@ import numpy as np
 from napari_covseg.cases.records import Decision, Difficulty, Kind, State
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.editing.consensus import Difference
+from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.review_deciding import Verdict
 from napari_covseg.plugin.review_layers import Turns
 from napari_covseg.plugin.review_opening import Opened
@@ -38,12 +39,16 @@ NEEDS_COMMENT = (Decision.SEND_BACK, Decision.FLAG, Decision.COMMENT)
 
 
 class CaseReview:
-    """Ties `CasePage` to the case that is open; ``opened`` is None while there is none."""
+    """Ties `CasePage` to the case that is open; ``opened`` is None while there is none.
+
+    ``served`` is that case as it stands in the viewer.
+    """
 
     def __init__(self, viewer: Viewer, page: CasePage) -> None:
-        self.viewing = viewing_of(viewer)
+        self.viewing, self.desk = viewing_of(viewer), desk_of(viewer)
         self.page = page
         self.opened: Opened | None = None
+        self.served: Served | None = None
         self.turns: Turns | None = None
         self._regions: list[Region] = []
         page.before.toggled.connect(self.show_before)
@@ -58,7 +63,7 @@ class CaseReview:
     def take(self, opened: Opened, served: Served) -> None:
         """Show a case that stands in the viewer now."""
         self.leave()
-        self.opened = opened
+        self.opened, self.served = opened, served
         page, basis = self.page, opened.basis
         page.title.setText(title_of(opened.version))
         page.facts.setText(facts_of(opened))
@@ -90,7 +95,7 @@ class CaseReview:
 
     def leave(self) -> None:
         """Take what was added to the viewer away."""
-        self.opened = None
+        self.opened = self.served = None
         turns, self.turns = self.turns, None
         if turns is not None:
             turns.close()
@@ -175,6 +180,21 @@ class CaseReview:
         if ct is not None and viewer.dims.ndim == 3:
             here = round(float((viewer.dims.point[0] - ct.translate[0]) / ct.scale[0]))
             self.page.bar.show_here(min(max(here, 0), ct.data.shape[0] - 1))
+
+    # What the reader draws himself
+
+    def is_mine(self, served: Served) -> bool:
+        """Whether what stands in the viewer is the case under review."""
+        return self.served is not None and served.ct is self.served.ct
+
+    def has_own(self) -> bool:
+        """Whether the reader corrected the case himself, and it is not saved."""
+        served, work = self.desk.served, self.desk.work
+        return served is not None and self.is_mine(served) and work is not None and work.changed
+
+    def own(self) -> Held | None:
+        """What the reader corrected himself and did not save, if anything."""
+        return self.desk.hold() if self.has_own() else None
 
     # The verdict
 

@@ -14,7 +14,7 @@ from napari.utils.notifications import (
     show_warning,
 )
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.domain.progress import Progress
@@ -32,6 +32,7 @@ from napari_covseg.plugin.session import (
     session_of,
 )
 from napari_covseg.plugin.viewing import viewing_of
+from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.pieces import docked
 from napari_covseg.plugin.widgets.segment_view import SegmentView
@@ -168,7 +169,7 @@ class SegmentWidget(QWidget):
             return
         name = case.shown.result.labels.case or "case"
         target = folder / f"{name}_labels.nii.gz"
-        if target.exists() and not self._agreed(f"{target.name} is there already. Replace it?"):
+        if target.exists() and not agreed(self, f"{target.name} is there already. Replace it?"):
             return
         steps, edits = saved_steps(case, folder, name), case.edits
         self._saver.start(
@@ -332,9 +333,4 @@ class SegmentWidget(QWidget):
         if served is not None and served.ct is layer and work is not None and work.followed:
             unsaved = work.changed
         question = "Your corrections are not saved. Segment again and lose them?"
-        return not unsaved or self._agreed(question)
-
-    def _agreed(self, question: str) -> bool:
-        buttons = QMessageBox.StandardButton
-        answer = QMessageBox.question(self, "napari-covseg", question, buttons.Yes | buttons.No)
-        return bool(answer == buttons.Yes)
+        return not unsaved or agreed(self, question)

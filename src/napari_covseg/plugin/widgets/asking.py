@@ -1,0 +1,12 @@
+"""How a widget asks before it does what cannot be taken back."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QMessageBox, QWidget
+
+
+def agreed(parent: QWidget, question: str) -> bool:
+    """Whether the user says yes."""
+    buttons = QMessageBox.StandardButton
+    answer = QMessageBox.question(parent, "napari-covseg", question, buttons.Yes | buttons.No)
+    return bool(answer == buttons.Yes)
