@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from napari_covseg.domain.errors import Cancelled, CovsegError, ResourceError
@@ -135,6 +135,9 @@ class ProgressBars:
     def aside(self, write: Callable[[], None]) -> None:
         """Call ``write``, which prints, with no bar in the way."""
         with self._lock:
+            if self._bars.disable:
+                write()
+                return
             self._bars.stop()
             write()
             self._bars.start()
@@ -158,5 +161,6 @@ def progress_bars() -> Iterator[ProgressBars]:
         disable=not sys.stderr.isatty(),
         redirect_stdout=False,
     )
-    with bars:
+    # Older releases of rich end even a disabled bar with an empty line.
+    with nullcontext() if bars.disable else bars:
         yield ProgressBars(bars)
