@@ -11,12 +11,11 @@ import datetime
 import sys
 from pathlib import Path
 
+from benchmarks import paint_speed, view_speed
 from benchmarks.common import Row, machine
 from benchmarks.inputs import make_inputs
-from benchmarks.paint_speed import paint_rows
 from benchmarks.read_speed import help_rows, read_rows
 from benchmarks.segment_speed import segment_rows
-from benchmarks.view_speed import view_rows
 
 HEAD = """# Speed and memory
 
@@ -40,8 +39,8 @@ def main() -> int:
     rows = help_rows()
     rows += read_rows(series, args.slices)
     rows += segment_rows(scan, args.model, args.device, args.peer_slices, args.slices)
-    rows += paint_rows()
-    rows += view_rows()
+    rows += paint_speed.BENCH.run()
+    rows += view_speed.BENCH.run()
     text = table(rows)
     print(text)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -6,44 +6,20 @@ python -m benchmarks.paint_speed [--strokes N]
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import sys
 import time
+from collections.abc import Mapping
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Row, run_child
+from benchmarks.common import Row
+from benchmarks.in_viewer import SHAPE, SPACING_MM, InViewer
 
-SHAPE, SPACING_MM = (300, 512, 512), (1.0, 0.7, 0.7)
 MOVES, STEP, BRUSH = 40, 4, 20
 LIMIT = 1.3
-
-
-def paint_rows(strokes: int = 15) -> list[Row]:
-    """The rows of the table, measured in a process of its own; none without a display."""
-    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-        return [Row("a stroke in napari", "no display (run under xvfb-run)")]
-    said = run_child("-m", "benchmarks.paint_speed", "--strokes", str(strokes), "--child").said
-    rows = []
-    for what, kind in (("", "drawn"), (", without drawing", "handled")):
-        bare, ours = said[f"bare_{kind}"], said[f"ours_{kind}"]
-        title = f"a stroke of {MOVES} moves on 512x512x300{what}"
-        rows.append(Row(f"{title}: napari's bare brush", f"{1000 * bare:.0f} ms"))
-        ratio = said[f"ratio_{kind}"]
-        rows.append(
-            Row(
-                f"{title}: with limits, undo and live volumes",
-                f"{1000 * ours:.0f} ms, {ratio:.2f} times",
-                f"<= {LIMIT} times",
-                ratio <= LIMIT,
-            )
-        )
-    return rows
 
 
 def measure(strokes: int) -> dict[str, float]:
@@ -157,20 +133,25 @@ def _settle(app: Any, ready: Any) -> None:
     raise RuntimeError("the viewer is not ready")
 
 
-def main() -> int:
-    """Run; exits with 1 if the target was missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.paint_speed")
-    parser.add_argument("--strokes", type=int, default=15)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.child:
-        print(json.dumps(measure(args.strokes)))
-        sys.stdout.flush()
-        os._exit(0)  # Qt without an event loop has nothing to say goodbye to
-    rows = paint_rows(args.strokes)
-    print("\n".join(row.markdown() for row in rows))
-    return 1 if any(row.met is False for row in rows) else 0
+def _rows(said: Mapping[str, float]) -> list[Row]:
+    rows = []
+    for what, kind in (("", "drawn"), (", without drawing", "handled")):
+        bare, ours = said[f"bare_{kind}"], said[f"ours_{kind}"]
+        title = f"a stroke of {MOVES} moves on 512x512x300{what}"
+        rows.append(Row(f"{title}: napari's bare brush", f"{1000 * bare:.0f} ms"))
+        ratio = said[f"ratio_{kind}"]
+        rows.append(
+            Row(
+                f"{title}: with limits, undo and live volumes",
+                f"{1000 * ours:.0f} ms, {ratio:.2f} times",
+                f"<= {LIMIT} times",
+                ratio <= LIMIT,
+            )
+        )
+    return rows
 
+
+BENCH = InViewer("paint_speed", "a stroke in napari", "strokes", 15, measure, _rows)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

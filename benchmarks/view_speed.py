@@ -8,37 +8,17 @@ plugin's workspace. A change of slice is timed from setting it to the drawn pict
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-import numpy as np
+from benchmarks.common import Row
+from benchmarks.in_viewer import SHAPE, SPACING_MM, InViewer
 
-from benchmarks.common import Row, run_child
-
-SHAPE, SPACING_MM = (300, 512, 512), (1.0, 0.7, 0.7)
 LIMIT = 1.1
-
-
-def view_rows(slices: int = 60) -> list[Row]:
-    """The rows of the table, measured in a process of its own; none without a display."""
-    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-        return [Row("a change of slice in napari", "no display (run under xvfb-run)")]
-    said = run_child("-m", "benchmarks.view_speed", "--slices", str(slices), "--child").said
-    title = "a change of slice on 512x512x300 with CT, lungs and lesions"
-    return [
-        Row(f"{title}: napari alone", f"{1000 * said['bare']:.0f} ms"),
-        Row(
-            f"{title}: with the workspace open",
-            f"{1000 * said['ours']:.0f} ms, {said['ratio']:.2f} times",
-            f"<= {LIMIT} times",
-            said["ratio"] <= LIMIT,
-        ),
-    ]
 
 
 def measure(slices: int) -> dict[str, float]:
@@ -102,20 +82,20 @@ def _idle(app: Any) -> None:
         began = now
 
 
-def main() -> int:
-    """Run; exits with 1 if the target was missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.view_speed")
-    parser.add_argument("--slices", type=int, default=60)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.child:
-        print(json.dumps({name: float(np.round(x, 5)) for name, x in measure(args.slices).items()}))
-        sys.stdout.flush()
-        os._exit(0)  # Qt without an event loop has nothing to say goodbye to
-    rows = view_rows(args.slices)
-    print("\n".join(row.markdown() for row in rows))
-    return 1 if any(row.met is False for row in rows) else 0
+def _rows(said: Mapping[str, float]) -> list[Row]:
+    title = "a change of slice on 512x512x300 with CT, lungs and lesions"
+    return [
+        Row(f"{title}: napari alone", f"{1000 * said['bare']:.0f} ms"),
+        Row(
+            f"{title}: with the workspace open",
+            f"{1000 * said['ours']:.0f} ms, {said['ratio']:.2f} times",
+            f"<= {LIMIT} times",
+            said["ratio"] <= LIMIT,
+        ),
+    ]
 
+
+BENCH = InViewer("view_speed", "a change of slice in napari", "slices", 60, measure, _rows)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())
