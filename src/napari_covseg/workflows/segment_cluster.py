@@ -8,12 +8,14 @@ worker that dies loses nothing: its case is begun again elsewhere, unless it has
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
+from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
 from napari_covseg import __version__
@@ -86,13 +88,14 @@ def _local(jobs: int) -> Iterator[Any]:
     patience = {f"distributed.comm.timeouts.{one}": f"{START_S}s" for one in ("connect", "tcp")}
     with dask.config.set(patience):
         try:
-            cluster = distributed.LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=50,
-            )
+            with _ctrl_c_held():
+                cluster = distributed.LocalCluster(
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=50,
+                )
         except (OSError, TimeoutError, RuntimeError) as error:
             raise ResourceError(
                 "--scheduler local: its processes did not start in time; close other programs, or "
@@ -100,6 +103,25 @@ def _local(jobs: int) -> Iterator[Any]:
             ) from error
         with cluster:
             yield cluster
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Hold Ctrl-C back, for good in the threads and processes that begin meanwhile.
+
+    A terminal sends it to every process, but only this one is to heed it: it ends the run, and then
+    workers stop at their next step, instead of dying in the middle with a traceback each.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # To start this later would let Ctrl-C through again in the thread that does.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_workers(client: Any, request: CaseRequest, run: RunFolder) -> dict[str, str]:
