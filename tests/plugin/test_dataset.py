@@ -19,6 +19,7 @@ from napari_covseg.plugin.case_saving import Remarks
 from napari_covseg.plugin.layers import ct_layer, label_layers
 from napari_covseg.plugin.recent_stores import recent_stores
 from napari_covseg.plugin.widgets import dataset as dataset_module
+from napari_covseg.plugin.widgets import dataset_store_acts
 from napari_covseg.plugin.widgets.correct import CorrectWidget
 from napari_covseg.plugin.widgets.dataset import DatasetWidget
 from napari_covseg.plugin.widgets.dataset_add_dialog import AddDialog
@@ -149,7 +150,7 @@ def test_from_an_empty_folder_to_two_accepted_cases(widget, tmp_path, done, monk
         write_volume(volume(seed), tmp_path / f"scan{seed}.nii.gz")
     files = [tmp_path / "scan0.nii.gz", tmp_path / "scan1.nii.gz"]
     monkeypatch.setattr(
-        dataset_module, "ask_what_to_add", lambda paths, who, _: AddRequest(tuple(paths), who)
+        dataset_store_acts, "ask_what_to_add", lambda paths, who, _: AddRequest(tuple(paths), who)
     )
     widget.stores.take_paths([*files, tmp_path / "no.nii.gz"][:2])
     done()
