@@ -10,6 +10,7 @@ MODEL ?= covseg-development
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
 BIN := $(VENV)/bin
+PEERS := build/peers
 SYSTEM := $(shell uname -s)
 # A display is needed by napari, and by tests that open a real viewer.
 HAS_DISPLAY := $(if $(filter Linux,$(SYSTEM)),$(DISPLAY)$(WAYLAND_DISPLAY),yes)
@@ -51,8 +52,16 @@ docs: libs $(VENV)/.installed-dev
 	$(BIN)/python tools/cli_reference.py docs/reference/cli.md
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+bench: $(VENV)/.installed-bench $(PEERS)/.installed
+	$(BIN)/python -m benchmarks --peer-python $(PEERS)/bin/python $(BENCH_ARGS)
+
+# Peers that ask for other versions than we do see our packages, and keep their own beside them.
+$(PEERS)/.installed: $(VENV)/.installed-bench
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python tools/see_packages.py $(BIN)/python
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check 'nnunetv2>=2.5'
+	-$(PEERS)/bin/python -m pip install --disable-pip-version-check 'TotalSegmentator>=2.5'
+	@touch $@
 
 bench-train: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.train_speed $(BENCH_ARGS)

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 
@@ -37,7 +38,7 @@ class Row:
         return f"| {self.what} | {self.value} | {self.target} | {mark} |"
 
 
-def run_child(*arguments: str) -> Run:
+def run_child(*arguments: str, python: str = sys.executable) -> Run:
     """Run ``python arguments``; the last line of its output is JSON, or there is none.
 
     Raises
@@ -46,15 +47,18 @@ def run_child(*arguments: str) -> Run:
         If it fails.
     """
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    out, errors = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(arguments[:3])} failed:\n{errors[-2000:]}")
+    # A file, not a pipe: who says much there would wait for us, and we for its output.
+    with TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [python, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        out = process.stdout.read()  # type: ignore[union-attr]
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(arguments[:3])} failed:\n{errors.read()[-2000:]}")
     lines = out.strip().splitlines()
     said = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     unit = 1e-9 if sys.platform == "darwin" else 1024e-9  # ru_maxrss: bytes there, else kilobytes
