@@ -49,10 +49,13 @@ def no_network(phantom: Any, drafts: Path) -> Iterator[None]:
         labels = phantom.labels
         return workflow.SegmentResult(labels, measure(labels), (), provenance)
 
-    cpu = device.Device("cpu", "CPU")
+    def choose_device(*_: Any) -> device.Device:
+        return device.Device("cpu", "CPU")
+
     with (
         mock.patch.object(workflow, "segment", segment),
-        mock.patch.object(device, "choose_device", return_value=cpu),
+        # Functions: a mock keeps what it was called with.
+        mock.patch.object(device, "choose_device", choose_device),
         mock.patch.object(autosave, "drafts_folder", return_value=drafts),
     ):
         yield

@@ -1,7 +1,9 @@
 """Workflows in a thread: results, errors, cancel, and what outdated jobs still say."""
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -141,3 +143,16 @@ def test_napari_stopping_the_worker_counts_as_cancelled(qtbot):
         worker.quit()
     qtbot.waitUntil(lambda: not runner.busy)
     assert recorder.kinds() == ["cancelled"]
+
+
+def test_nothing_stays_of_a_job_that_has_ended(make_napari_viewer, qtbot):
+    """napari itself keeps each worker in a list of tasks for as long as its window is open."""
+    viewer, recorder, runner, workers = make_napari_viewer(), Recorder(), Runner(), []
+    tasks = viewer.window._task_status_manager._tasks
+    for number in range(3):
+        runner.start(counting(1), recorder.callbacks())
+        workers += [weakref.ref(one._cancel_callback.__self__) for one in tasks.values()]
+        assert len(workers) == number + 1
+        qtbot.waitUntil(lambda: not tasks, timeout=20_000)
+    assert recorder.kinds() == ["result"] * 3
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and not any(one() for one in workers), timeout=20_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -121,3 +122,13 @@ def canvas_position(viewer: Viewer, world: tuple[float, ...]) -> tuple[float, fl
     if str(orientation[1]) == "up":
         down = -down
     return size[0] / 2 + right, size[1] / 2 + down
+
+
+def forget_worker(viewer: Any, worker: weakref.ref[Any]) -> None:
+    """Take a worker that has ended from napari's list of tasks, which keeps each to the end."""
+    window = getattr(unwrapped(viewer), "window", None)
+    tasks = getattr(getattr(window, "_task_status_manager", None), "_tasks", {})
+    for key, task in list(tasks.items()):
+        owner = getattr(getattr(task, "_cancel_callback", None), "__self__", None)
+        if owner is not None and owner is worker():
+            del tasks[key]

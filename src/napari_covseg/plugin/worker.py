@@ -9,6 +9,7 @@ that runs in the thread touches a widget or a layer.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any
 
 from napari_covseg.domain.errors import Cancelled, CovsegError
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.plugin.napari_versions import forget_worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Runner:
 
     def start(self, make_steps: Callable[[], Steps[Any]], callbacks: Callbacks) -> None:
         """Run ``make_steps()`` in a thread; an unfinished job before it is abandoned."""
+        from napari import current_viewer
         from napari.qt.threading import create_worker
 
         self.abandon()
@@ -94,6 +97,7 @@ class Runner:
         worker.yielded.connect(partial(_Job.on_progress, job))
         worker.returned.connect(partial(_Job.on_outcome, job))
         worker.finished.connect(partial(_Job.on_finished, job))
+        worker.finished.connect(partial(forget_worker, current_viewer(), weakref.ref(worker)))
         worker.start()
 
     def cancel(self) -> None:
