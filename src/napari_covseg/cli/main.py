@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from napari_covseg.cli.output import complain, exit_code, one_line
+from napari_covseg.cli.process import tune
 from napari_covseg.domain.errors import Cancelled
 
 VERBS = (
@@ -53,6 +54,8 @@ def build_parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (argparse exits by itself with 0 or 2)."""
+    if argv is None:
+        tune()
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser(_verbs_of(words)).parse_args(words)
     for stream in (sys.stdout, sys.stderr):

@@ -23,6 +23,7 @@ from napari_covseg.inference.runner import (
     repeatable,
     start,
 )
+from napari_covseg.inference.scout import near_lung, scouts
 from napari_covseg.inference.uncertainty import entropy, likelihood
 from napari_covseg.models.device import Device
 from napari_covseg.preprocess.recipe import AxialRecipe
@@ -54,7 +55,8 @@ def predict_slices(
 ) -> Steps[Prediction]:
     """Classify every voxel of ``volume``; one step is a batch of slices.
 
-    ``wanted`` is what to say of each beside its class.
+    ``wanted`` is what to say of each beside its class. Slices well above and below the lungs are
+    background (`napari_covseg.inference.scout`).
 
     Raises
     ------
@@ -74,21 +76,27 @@ def predict_slices(
     axes = FLIP_AXES[flips]
     runner = start(lambda on: SliceRunner(model, recipe, on, axes, frame), device, warnings)
     total, done = len(classes), 0
-    runner.batch = min(runner.batch, total)
+    first = scouts(total, volume.geometry.spacing_mm[0])
+    left, scouting = first, True
     yield Progress(0, total, f"segmenting on {runner.device.title}")
-    while done < total:
-        stop = min(total, done + runner.batch)
+    while len(left):
+        now = left[: runner.batch]
         try:
-            found = runner(volume.hu[done:stop, rows, columns], wanted)
+            found = runner(volume.hu[now, rows, columns], wanted)
         except FAILURES as error:
+            runner.batch = len(now)
             runner = runner.after(error, warnings)
             continue
-        classes[done:stop, rows, columns] = found.classes
+        classes[now, rows, columns] = found.classes
         if unsure is not None and found.unsure is not None:
-            unsure[done:stop, rows, columns] = found.unsure
+            unsure[now, rows, columns] = found.unsure
         if likely is not None and found.likely is not None:
-            likely[:, done:stop, rows, columns] = found.likely
-        done = stop
+            likely[:, now, rows, columns] = found.likely
+        left, done = left[len(now) :], done + len(now)
+        if scouting and not len(left):
+            seen = np.array([classes[z].any() for z in first])
+            scouting, left = False, near_lung(total, first, seen)
+            total = done + len(left)
         yield Progress(done, total, f"segmenting on {runner.device.title}")
     return Prediction(classes, runner.device, tuple(warnings), unsure, likely)
 
