@@ -24,7 +24,7 @@ SAMPLE = 2_000_000
 def check(volume: CTVolume, labels: LabelMap) -> tuple[str, ...]:
     """Warnings about input and result, plain sentences, the gravest first."""
     z_mm, y_mm, x_mm = volume.geometry.spacing_mm
-    lung = labels.labels > Label.BACKGROUND
+    lung = labels.labels > Label.BACKGROUND.value
     areas = lung.sum(axis=(1, 2)) * (y_mm * x_mm)
     total_ml = float(areas.sum()) * z_mm / 1000
     if total_ml == 0:
@@ -61,12 +61,14 @@ def check(volume: CTVolume, labels: LabelMap) -> tuple[str, ...]:
 
 
 def _missing_side(labels: LabelMap) -> list[str]:
-    for side, other in ((Label.LEFT_LUNG, "left"), (Label.RIGHT_LUNG, "right")):
-        if not (labels.labels == side).any():
-            return [f"No air-filled {other} lung was found: it may be opaque, absent, or missed."]
-    counts = sum(np.bincount(plane.ravel(), minlength=len(Label)) for plane in labels.labels)
-    assert isinstance(counts, np.ndarray)
+    counts = np.zeros(len(Label), np.int64)
+    for plane in labels.labels:
+        if plane.any():
+            counts += [np.count_nonzero(plane == label.value) for label in Label]
     left, right = int(counts[Label.LEFT_LUNG]), int(counts[Label.RIGHT_LUNG])
+    for voxels, name in ((left, "left"), (right, "right")):
+        if voxels == 0:
+            return [f"No air-filled {name} lung was found: it may be opaque, absent, or missed."]
     # A label map does not say on which side its lesions are: all may be on the smaller.
     lesions = int(counts[list(LESION_LABELS)].sum())
     if max(left, right) < UNEQUAL * (min(left, right) + lesions):

@@ -56,10 +56,10 @@ def _side_field(classes: Labels, volume: CTVolume) -> tuple[CoarseGrid, Labels]:
     """The side (1, 2) of lung near each coarse voxel, 0 where there is none or it is dropped."""
     spacing = volume.geometry.spacing_mm
     grid = CoarseGrid.of(classes.shape, spacing)
-    coarse = grid.take(classes) > NetworkClass.BACKGROUND
+    coarse = grid.take(classes) > NetworkClass.BACKGROUND.value
     if not coarse.any():
         grid = CoarseGrid.of(classes.shape, spacing, target_mm=0.0)
-        coarse = classes > NetworkClass.BACKGROUND
+        coarse = classes > NetworkClass.BACKGROUND.value
     hu = grid.take(volume.hu)
     kept = sensible_bodies(without_outside_air(coarse, hu), grid.spacing_mm)
     tissue = (hu > TISSUE_HU[0]) & (hu < TISSUE_HU[1])
@@ -91,10 +91,31 @@ def sensible_bodies(
     unsure = ~keep & (sizes >= crumb)
     unsure[0] = False
     if unsure.any():
-        away = ndimage.distance_transform_edt(~keep[bodies], sampling=spacing_mm)
-        gap = ndimage.minimum(away, bodies, index=np.arange(count + 1))
-        keep |= unsure & (np.asarray(gap) <= NEAR_MM)
+        keep |= unsure & (_gaps(bodies, keep, unsure, spacing_mm) <= NEAR_MM)
     return np.asarray(keep[bodies])
+
+
+def _gaps(
+    bodies: NDArray[np.integer],
+    kept: NDArray[np.bool_],
+    asked: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+) -> NDArray[np.float64]:
+    """How far each body that is asked for lies from the kept ones, in mm; infinite beyond near."""
+    inside = kept[bodies]
+    around = tuple(
+        slice(max(0, s.start - margin), s.stop + margin)
+        for s, margin in zip(
+            ndimage.find_objects(inside.view(np.uint8))[0],
+            (int(NEAR_MM / mm) + 1 for mm in spacing_mm),
+            strict=True,
+        )
+    )
+    away = ndimage.distance_transform_edt(~inside[around], sampling=spacing_mm)
+    where = asked[bodies[around]]
+    gaps = np.full(len(kept), np.inf)
+    np.minimum.at(gaps, bodies[around][where], away[where])
+    return gaps
 
 
 def _spread(
@@ -135,8 +156,8 @@ def _fill_slices(
     hole = int(HOLE_MM2 / (y_mm * x_mm))
     out = labels[box]
     for z, plane in enumerate(inner):
-        side = field[z_index[z]][y][:, x]
-        np.multiply(side, plane > NetworkClass.BACKGROUND, out=out[z])
+        side = field[z_index[z]].take(y, axis=0).take(x, axis=1)
+        np.multiply(side, plane > NetworkClass.BACKGROUND.value, out=out[z])
         for lung in (Label.LEFT_LUNG, Label.RIGHT_LUNG):
             _close_small_holes(out[z], lung, hole)
         if (z + 1) % SLICES_PER_STEP == 0:
@@ -144,7 +165,7 @@ def _fill_slices(
 
 
 def _close_small_holes(plane: Labels, lung: Label, largest: int) -> None:
-    mask = plane == lung
+    mask = plane == lung.value
     rows = np.flatnonzero(mask.any(axis=1))
     if len(rows) == 0:
         return
@@ -184,7 +205,7 @@ def _close_holes(out: Labels) -> None:
 
 def _paint_lesions(out: Labels, inner: Labels, spacing_mm: tuple[float, float, float]) -> None:
     """Put the lesions that are large enough over the lungs; both in one box."""
-    lesion = (inner >= NetworkClass.GGO) & (out > 0)
+    lesion = (inner >= NetworkClass.GGO.value) & (out > 0)
     box = _bounding_box(lesion.view(np.uint8))
     if box is None:
         return
@@ -195,5 +216,5 @@ def _paint_lesions(out: Labels, inner: Labels, spacing_mm: tuple[float, float, f
     if smallest > 1:
         lesion = cc3d.dust(lesion, threshold=smallest, connectivity=26, in_place=False) > 0
     target, source = out[box], inner[box]
-    target[lesion & (source == NetworkClass.GGO)] = Label.GGO
-    target[lesion & (source == NetworkClass.CONSOLIDATION)] = Label.CONSOLIDATION
+    target[lesion & (source == NetworkClass.GGO.value)] = Label.GGO
+    target[lesion & (source == NetworkClass.CONSOLIDATION.value)] = Label.CONSOLIDATION

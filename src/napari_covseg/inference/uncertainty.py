@@ -89,9 +89,9 @@ def agree(likely: NDArray[np.uint8], labels: LabelMap) -> None:
         sick = np.isin(plane, LESION_LABELS)
         np.maximum(lesion, YES, out=lesion, where=sick)
         np.minimum(lesion, YES - 1, out=lesion, where=~sick)
-        lesion[(plane == Label.BACKGROUND) | (plane >= Label.IGNORE)] = 0
-        np.maximum(solid, YES, out=solid, where=plane == Label.CONSOLIDATION)
-        np.minimum(solid, YES - 1, out=solid, where=plane == Label.GGO)
+        lesion[(plane == Label.BACKGROUND.value) | (plane >= Label.IGNORE.value)] = 0
+        np.maximum(solid, YES, out=solid, where=plane == Label.CONSOLIDATION.value)
+        np.minimum(solid, YES - 1, out=solid, where=plane == Label.GGO.value)
         solid[lesion == 0] = 0
 
 
@@ -103,7 +103,7 @@ def only_near_lungs(unsure: NDArray[np.uint8], labels: LabelMap) -> None:
     geometry = labels.geometry
     grid = CoarseGrid.of(geometry.shape, geometry.spacing_mm)
     coarse = grid.take(labels.labels)
-    lung = (coarse > Label.BACKGROUND) & (coarse < Label.IGNORE)
+    lung = (coarse > Label.BACKGROUND.value) & (coarse < Label.IGNORE.value)
     if not lung.any():
         return
     near = ndimage.distance_transform_edt(~lung, sampling=grid.spacing_mm) <= RIM_MM

@@ -22,7 +22,7 @@ def unname_lesions(labels: NDArray[np.uint8], model: Model) -> tuple[str, ...]:
     if model.tells_lesions_apart:
         return ()
     for plane in labels:
-        plane[(plane == Label.GGO) | (plane == Label.CONSOLIDATION)] = Label.INFECTION
+        plane[(plane == Label.GGO.value) | (plane == Label.CONSOLIDATION.value)] = Label.INFECTION
     return (
         f"the model {model.name} was trained on data that do not say which lesions are GGO and "
         "which consolidation: all it finds is marked as infection",

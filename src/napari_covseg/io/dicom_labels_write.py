@@ -98,7 +98,7 @@ def write_tested(
 
 def with_sides(labels: NDArray[np.uint8], sides: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Label and, for lesions, the side as one number, so that both go to the slices together."""
-    coded = np.where(labels == Label.IGNORE, np.uint8(0), labels)
+    coded = np.where(labels == Label.IGNORE.value, np.uint8(0), labels)
     if sides is not None:
         lesion = np.isin(labels, LESION_LABELS)
         coded[lesion] += sides[lesion] * np.uint8(len(Label))
@@ -128,7 +128,7 @@ def segment_tables(labels: NDArray[np.uint8]) -> dict[Label, NDArray[np.bool_]]:
 def written_notes(labels: NDArray[np.uint8], source: SourceSeries) -> tuple[str, ...]:
     """What did not go onto the slices as it was."""
     notes = list(source.notes)
-    if ignored := int(np.count_nonzero(labels == Label.IGNORE)):
+    if ignored := int(np.count_nonzero(labels == Label.IGNORE.value)):
         notes.append(f"{ignored} voxels that were not reviewed are left out")
     if source.grid.stacking is not None:
         notes.append(

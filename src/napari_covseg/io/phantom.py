@@ -106,7 +106,7 @@ def _draw(grid: Grid, rng: np.random.Generator) -> tuple[Image, NDArray[np.uint8
     hilar = np.zeros(shape, bool)
     fill(hilar, grid, [s for s in trees.vessels if s.wide > 4.0])
     fill(hilar, grid, windpipe())
-    labels[hilar & (labels < Label.GGO)] = Label.BACKGROUND
+    labels[hilar & (labels < Label.GGO.value)] = Label.BACKGROUND
     return hu, labels
 
 

@@ -51,4 +51,5 @@ class CoarseGrid:
     def slice_of(self, coarse: NDArray, z: int) -> NDArray:
         """Slice ``z`` of the full grid, ``(y, x)``, filled from the nearest coarse voxels."""
         plane = coarse[self.index(0)[z]]
-        return np.asarray(plane[self.index(1)][:, self.index(2)])
+        # Not plane[y][:, x]: that lies transposed in memory, and all that meets it would be slow.
+        return np.asarray(plane.take(self.index(1), axis=0).take(self.index(2), axis=1))

@@ -27,8 +27,8 @@ def find_midline(
     between two bodies that touch, the middle of the soft ``tissue`` around a lone lung (a lost or
     opaque lung leaves soft tissue on its side), the middle of the grid.
     """
-    if known is not None and (known == Label.LEFT_LUNG).any() and (known == Label.RIGHT_LUNG).any():
-        between = _between(known == Label.RIGHT_LUNG, known == Label.LEFT_LUNG)
+    if known is not None and (known == Label.LEFT_LUNG.value).any() and (known == Label.RIGHT_LUNG.value).any():
+        between = _between(known == Label.RIGHT_LUNG.value, known == Label.LEFT_LUNG.value)
         if between is not None:
             return _smooth(between, spacing_mm[0])
     pair = _pair(mask)

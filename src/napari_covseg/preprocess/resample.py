@@ -10,11 +10,15 @@ centre of a new one lies between two.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from napari_covseg.domain.geometry import Shape
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Spacing = tuple[float, float, float]
 
@@ -106,6 +110,8 @@ def _along(array: NDArray, axis: int, weights: sparse.csr_matrix) -> NDArray[np.
 
 def _weights(old: int, new: int) -> sparse.csr_matrix:
     """How much each of ``old`` voxels gives to each of ``new``: ``(new, old)``, rows sum to 1."""
+    from scipy import sparse  # a tenth of a second, for which not every network has a use
+
     step = old / new
     reach = max(1.0, step)
     centre = (np.arange(new) + 0.5)[:, None] * step

@@ -239,7 +239,7 @@ class _Walk:
 
 def _around(labels: LabelMap) -> tuple[slice, slice, slice]:
     """The box of the lungs and `AROUND_MM` more."""
-    lung = (labels.labels > Label.BACKGROUND) & (labels.labels < Label.IGNORE)
+    lung = (labels.labels > Label.BACKGROUND.value) & (labels.labels < Label.IGNORE.value)
     sides = []
     for axis, mm in enumerate(labels.geometry.spacing_mm):
         others = tuple(a for a in range(3) if a != axis)

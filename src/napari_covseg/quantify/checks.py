@@ -85,7 +85,7 @@ def _beside_padding(profile: LungProfile, labels: LabelMap, volume: CTVolume) ->
     _, y_mm, x_mm = labels.geometry.spacing_mm
     widest = int(profile.along_z.argmax())
     plane = labels.labels[widest]
-    lung = (plane > Label.BACKGROUND) & (plane < Label.IGNORE)
+    lung = (plane > Label.BACKGROUND.value) & (plane < Label.IGNORE.value)
     # Noise reaches that value too, but in single pixels.
     padding = ndimage.binary_opening(volume.hu[widest] <= PADDING_HU, iterations=3)
     rim = ndimage.binary_dilation(padding, iterations=2) & lung & ~padding

@@ -102,7 +102,7 @@ class Doubt:
             doubt, and for GGO and consolidation where the model knows nothing of these.
         """
         lesion = _IS_LESION[labels]
-        now = np.stack((labels == Label.GGO, labels == Label.CONSOLIDATION, lesion))
+        now = np.stack((labels == Label.GGO.value, labels == Label.CONSOLIDATION.value, lesion))
         if self.reviewed is not None and self.reviewed[z]:
             return now, now
         sick = self.likely[0, z].ravel()[index]
@@ -112,7 +112,7 @@ class Doubt:
         if self.knows_classes:
             solid = self.likely[1, z].ravel()[index]
             # What a person changed from GGO to consolidation is settled altogether.
-            doubted &= ~lesion | (now[1] == (solid >= YES)) & (labels != Label.INFECTION)
+            doubted &= ~lesion | (now[1] == (solid >= YES)) & (labels != Label.INFECTION.value)
             for kind, share in ((0, 255 - solid), (1, solid)):
                 fewest[kind] &= ~doubted | (sick >= strict) & (share >= strict)
                 most[kind] |= doubted & (sick >= lax) & (share >= lax)

@@ -98,7 +98,7 @@ class Bodies:
             body = numbers[z][y, x].astype(np.intp)
             for axis, at in enumerate((x, y, np.full(len(x), z))):
                 sums[:, axis] += np.bincount(body, weights=at, minlength=size)
-            dense = array[z][y, x] == Label.CONSOLIDATION
+            dense = array[z][y, x] == Label.CONSOLIDATION.value
             solid += np.bincount(body[dense], minlength=size)
         counts = np.concatenate([[0], voxels[order]])
         index = sums / np.maximum(counts, 1)[:, None]

@@ -140,7 +140,7 @@ class LesionMeter:
         for axis, at in enumerate((y, x)):
             total = np.bincount(body, weights=at, minlength=size)
             sums.middle_yx[more, axis] = total[more] / here[more]
-        solid = voxels.labels[sick] == Label.CONSOLIDATION
+        solid = voxels.labels[sick] == Label.CONSOLIDATION.value
         sums.solid[...] += np.bincount(body[solid], minlength=size)
         sums.left[...] += np.bincount(body[voxels.side[sick] == 0], minlength=size)
         lobe = voxels.cell[sick] // CELL_AXES["region"] % CELL_AXES["lobe"]

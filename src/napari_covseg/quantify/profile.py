@@ -44,7 +44,7 @@ class LungProfile:
                 continue
             found = np.bincount(plane.ravel(), minlength=len(Label))
             counts += found
-            lung = (plane > Label.BACKGROUND) & (plane < Label.IGNORE)
+            lung = (plane > Label.BACKGROUND.value) & (plane < Label.IGNORE.value)
             by_row = lung.sum(axis=1)
             along_z[z] = by_row.sum()
             along_y += by_row

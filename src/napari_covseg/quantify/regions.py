@@ -60,7 +60,7 @@ class Regions:
         """Divide the lungs; ``lobes`` on the same grid, or None for the approximation."""
         grid, sides = coarse_sides(labels)
         coarse = grid.take(labels.labels)
-        lung = (coarse > Label.BACKGROUND) & (coarse < Label.IGNORE)
+        lung = (coarse > Label.BACKGROUND.value) & (coarse < Label.IGNORE.value)
         left, right = (_field(lung & (sides == side), grid, lobes, side) for side in SIDES)
         return cls(
             labels,
@@ -75,12 +75,12 @@ class Regions:
     def voxels(self, z: int) -> SliceVoxels | None:
         """The lung voxels of slice ``z`` with their cells; None where there are none."""
         plane = self.labels.labels[z].ravel()
-        index = np.flatnonzero((plane > Label.BACKGROUND) & (plane < Label.IGNORE))
+        index = np.flatnonzero((plane > Label.BACKGROUND.value) & (plane < Label.IGNORE.value))
         if len(index) == 0:
             return None
         found = plane[index]
         nearest = self.grid.slice_of(self.sides, z).ravel()[index]
-        side = np.where(found <= Label.RIGHT_LUNG, found, nearest) - np.uint8(1)
+        side = np.where(found <= Label.RIGHT_LUNG.value, found, nearest) - np.uint8(1)
         left, right = (self.grid.slice_of(field, z).ravel()[index] for field in self.fields)
         local = np.where(side == 0, left, right).astype(np.intp)
         if self.lobes is not None:

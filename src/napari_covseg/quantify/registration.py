@@ -143,7 +143,7 @@ def _prepare(labels: LabelMap, volume: CTVolume, which: str) -> _Work:
             f"the {which} scan's labels are not on the grid of its CT; segment that CT, or name "
             "the right one"
         )
-    lung = (labels.labels > Label.BACKGROUND) & (labels.labels < Label.IGNORE)
+    lung = (labels.labels > Label.BACKGROUND.value) & (labels.labels < Label.IGNORE.value)
     if not lung.any():
         raise InputError(
             f"no lung is labelled in the {which} scan; segment it first (both lungs are what scans "

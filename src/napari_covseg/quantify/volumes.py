@@ -5,8 +5,9 @@ Needs nothing but the label map, so that a corrected map is measured as a fresh 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from napari_covseg.domain.labels import LESION_LABELS, LUNG_LABELS, Label
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.preprocess.coarse import CoarseGrid
 from napari_covseg.preprocess.sides import split_sides
+
+UNSIDED = (*LESION_LABELS, Label.LUNG)
+"""Labels of lung that do not tell its side."""
+SidePlanes = Callable[[int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +76,14 @@ def measure(labels: LabelMap) -> Measurements:
 
     A lesion counts for the lung it lies in (`lesion_sides`). Voxels to be ignored count nowhere.
     """
-    sides = lesion_sides(labels)
+    side_of = _side_planes(labels)
     counts = np.zeros((3, len(Label)), np.int64)
     most, where = 0, None
-    # Slice by slice: a histogram of the whole volume would copy it to eight bytes a voxel.
+    # Slice by slice, in the processor's cache: the whole volume would go through memory each time.
     for z, plane in enumerate(labels.labels):
-        if not plane.any():
-            continue
-        joint = plane + len(Label) * sides[z]
-        found = np.bincount(joint.ravel(), minlength=counts.size)[: counts.size]
-        counts += found.reshape(counts.shape)
-        lesions = int(sum(found.reshape(counts.shape)[:, label].sum() for label in LESION_LABELS))
+        found = _count(plane, side_of, z)
+        counts += found
+        lesions = int(found[:, LESION_LABELS].sum())
         if lesions > most:
             most, where = lesions, z
     counts[1, Label.LEFT_LUNG] += counts[0, Label.LEFT_LUNG]
@@ -89,6 +91,27 @@ def measure(labels: LabelMap) -> Measurements:
     ml = labels.geometry.voxel_ml
     left, right = measure_side(counts[1], ml), measure_side(counts[2], ml)
     return Measurements(left, right, measure_side(counts[1] + counts[2], ml), where, ml)
+
+
+def _count(plane: NDArray[np.uint8], side_of: SidePlanes, z: int) -> NDArray[np.int64]:
+    """Voxels of each label ``(side, label)``; side 0 for labels that tell it themselves."""
+    counts = np.zeros((3, len(Label)), np.int64)
+    if not plane.any():
+        return counts
+    counts[0] = count_labels(plane)
+    unsided = [label for label in UNSIDED if counts[0, label]]
+    if unsided:
+        sides = side_of(z)
+        for label in unsided:
+            there = plane == label.value
+            counts[1:, label] = [np.count_nonzero(there & (sides == side)) for side in (1, 2)]
+            counts[0, label] -= counts[1:, label].sum()
+    return counts
+
+
+def count_labels(plane: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Voxels of each `Label` in a slice; several times faster than a histogram of it."""
+    return np.array([np.count_nonzero(plane == label.value) for label in Label], np.int64)
 
 
 def measure_side(counts: NDArray[np.int64], voxel_ml: float) -> SideMeasurements:
@@ -117,16 +140,27 @@ def lesion_sides(labels: LabelMap) -> NDArray[np.uint8]:
     These are lesions and lung of unknown side, uint8 ``(z, y, x)``. Found from the label map
     alone: the lungs' own labels are taken as known, and the rest is told apart by geometry.
     """
-    array = labels.labels
-    sides = np.zeros_like(array)
-    unsided = (array >= Label.GGO) & (array <= Label.LUNG)
-    slices = np.flatnonzero(unsided.any(axis=(1, 2)))
-    if len(slices) == 0:
-        return sides
-    grid, field = coarse_sides(labels)
-    for z in slices:
-        sides[z] = grid.slice_of(field, int(z)) * unsided[z]
+    sides = np.zeros_like(labels.labels)
+    side_of = _side_planes(labels)
+    for z, plane in enumerate(labels.labels):
+        unsided = (plane >= Label.GGO.value) & (plane <= Label.LUNG.value)
+        if unsided.any():
+            np.multiply(side_of(z), unsided, out=sides[z])
     return sides
+
+
+def _side_planes(labels: LabelMap) -> SidePlanes:
+    """The side (1, 2) of lung near each voxel of a slice, found when first asked for."""
+
+    @lru_cache(maxsize=1)
+    def found() -> tuple[CoarseGrid, NDArray[np.uint8]]:
+        return coarse_sides(labels)
+
+    def side_of(z: int) -> NDArray[np.uint8]:
+        grid, field = found()
+        return grid.slice_of(field, z)
+
+    return side_of
 
 
 def coarse_sides(labels: LabelMap) -> tuple[CoarseGrid, NDArray[np.uint8]]:
@@ -134,12 +168,12 @@ def coarse_sides(labels: LabelMap) -> tuple[CoarseGrid, NDArray[np.uint8]]:
     array, spacing_mm = labels.labels, labels.geometry.spacing_mm
     grid = CoarseGrid.of(array.shape, spacing_mm)
     coarse = grid.take(array)
-    lung = (coarse > Label.BACKGROUND) & (coarse < Label.IGNORE)
+    lung = (coarse > Label.BACKGROUND.value) & (coarse < Label.IGNORE.value)
     if not lung.any():
         grid = CoarseGrid.of(array.shape, spacing_mm, target_mm=0.0)
         coarse = array
-        lung = (coarse > Label.BACKGROUND) & (coarse < Label.IGNORE)
-    known = np.where(coarse <= Label.RIGHT_LUNG, coarse, np.uint8(0))
+        lung = (coarse > Label.BACKGROUND.value) & (coarse < Label.IGNORE.value)
+    known = np.where(coarse <= Label.RIGHT_LUNG.value, coarse, np.uint8(0))
     sides = split_sides(lung, grid.spacing_mm, known=known)
     if not sides.any():
         return grid, sides

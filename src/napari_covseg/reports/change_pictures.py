@@ -91,7 +91,7 @@ def views_of(
 
 
 def _slices(current: LabelMap, change: NDArray[np.uint8]) -> list[int]:
-    lung = (current.labels > Label.BACKGROUND) & (current.labels < Label.IGNORE)
+    lung = (current.labels > Label.BACKGROUND.value) & (current.labels < Label.IGNORE.value)
     for amount in (
         np.isin(change, _CHANGED).sum(axis=(1, 2)),
         (change > 0).sum(axis=(1, 2)),

@@ -193,7 +193,7 @@ def _prepare(job: _Job) -> Entry:
     # Plane by plane: numpy looks values up by indices of eight bytes.
     if not any(np.isin(plane, _MARK_LUNG).any() for plane in codes):
         # Nobody drew lungs here: what is no lesion may be lung.
-        codes = np.where(codes == Label.BACKGROUND, np.uint8(NO_LESION), codes)
+        codes = np.where(codes == Label.BACKGROUND.value, np.uint8(NO_LESION), codes)
     spacing = volume.geometry.spacing_mm
     warnings = tuple(f"{case.image.name}: {note}" for note in volume.warnings)
     warnings += tuple(f"{case.labels.name}: {note}" for note in labels.warnings)

@@ -224,7 +224,7 @@ def _measure(
     return ScoredCase(
         raw.name,
         {name: found[name] for name in MEASURED},
-        int((reference != Label.IGNORE).any(axis=(1, 2)).sum()),
+        int((reference != Label.IGNORE.value).any(axis=(1, 2)).sum()),
         int(lesion.sum()),
     )
 

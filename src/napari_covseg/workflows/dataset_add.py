@@ -198,7 +198,7 @@ def _case(
 
 
 def _label(store: CaseStore, case: str, labels: LabelMap, request: AddRequest) -> None:
-    known = np.flatnonzero((labels.labels != Label.IGNORE).any(axis=(1, 2)))
+    known = np.flatnonzero((labels.labels != Label.IGNORE.value).any(axis=(1, 2)))
     saved = store.save_version(
         case,
         labels,

@@ -76,7 +76,7 @@ def measure(
 
 def class_figures(labels: LabelMap, expected: LabelMap) -> CaseFigures:
     """A prediction's figures in the slices that were reviewed."""
-    known = [not (plane == Label.IGNORE).all() for plane in expected.labels]
+    known = [not (plane == Label.IGNORE.value).all() for plane in expected.labels]
     counts = count_classes(
         joint_histogram(
             np.ascontiguousarray(labels.labels[known]),
