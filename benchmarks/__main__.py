@@ -15,8 +15,9 @@ from benchmarks import paint_speed, view_speed
 from benchmarks.common import Row, machine
 from benchmarks.inputs import make_inputs
 from benchmarks.peers.rows import PEER_PYTHON, peer_rows
-from benchmarks.read_speed import help_rows, read_rows
+from benchmarks.read_speed import read_rows
 from benchmarks.segment_speed import segment_rows
+from benchmarks.start_speed import start_rows
 
 HEAD = """# Speed and memory
 
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
     args = parser.parse_args()
     scan, series = make_inputs(args.inputs, args.slices)
-    rows = help_rows()
+    rows = start_rows()
     rows += read_rows(series, args.slices)
     rows += segment_rows(scan, args.model, args.device, args.peer_slices, args.slices)
     rows += peer_rows(scan, args.model, args.device, args.slices, args.peer_python)

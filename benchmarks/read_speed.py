@@ -1,4 +1,4 @@
-"""A 300-slice DICOM series read, against SimpleITK; and how soon ``covseg --help`` answers."""
+"""A 300-slice DICOM series read, against SimpleITK."""
 
 from __future__ import annotations
 
@@ -18,9 +18,3 @@ def read_rows(series: Path, slices: int) -> list[Row]:
         Row(f"DICOM, {slices} uncompressed slices, read", f"{seconds:.2f} s", "< 2 s", seconds < 2),
         Row("the same by SimpleITK's ImageSeriesReader", f"{peer.said['total_s']:.2f} s"),
     ]
-
-
-def help_rows() -> list[Row]:
-    """The best of five starts."""
-    seconds = min(run_child("-m", "napari_covseg.cli.main", "--help").wall_s for _ in range(5))
-    return [Row("`covseg --help`", f"{seconds:.2f} s", "< 0.3 s", seconds < 0.3)]

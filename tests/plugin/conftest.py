@@ -11,7 +11,7 @@ from doubtful import likely_maps
 
 from napari_covseg.domain.progress import Progress
 
-_QT_FIXTURES = {"make_napari_viewer", "qtbot", "viewer"}
+_QT_FIXTURES = {"make_napari_viewer", "opened_panels", "qtbot", "viewer"}
 
 
 def _has_display() -> bool:

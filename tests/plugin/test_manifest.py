@@ -54,10 +54,13 @@ def test_discovery_reader_and_widget_import_no_torch(code):
     subprocess.run([sys.executable, "-c", check], check=True, timeout=120)
 
 
-def test_discovery_loads_no_gui():
+def test_discovery_loads_no_gui_and_nothing_heavy():
     code = (
-        "import sys; from npe2 import PluginManager; m = PluginManager(); m.discover();"
+        "import sys; from npe2 import PluginManager; m = PluginManager();"
+        "before = set(sys.modules); m.discover(); m.get_manifest('napari-covseg');"
         "assert 'napari_covseg.plugin.widgets.segment' not in sys.modules;"
-        "assert not any(m.startswith(('PySide6', 'PyQt')) for m in sys.modules)"
+        "assert not any(m.startswith(('PySide6', 'PyQt')) for m in sys.modules);"
+        "heavy = {'numpy', 'scipy', 'pandas', 'sqlalchemy', 'matplotlib', 'pydicom', 'skimage'};"
+        "assert not heavy & (set(sys.modules) - before), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

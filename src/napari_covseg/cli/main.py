@@ -80,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _verbs_of(words: Sequence[str]) -> Sequence[str]:
     """The verb that stands first, for the others' files need not be read; all where none does."""
+    if words[:1] == ["--version"]:
+        return ()
     first = words[0].replace("-", "_") if words else ""
     return [first] if first in VERBS else VERBS
 
