@@ -7,10 +7,11 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from napari_covseg.models.checkpoint import Model
     from napari_covseg.models.device import Device
     from napari_covseg.quantify.volumes import Measurements
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 RESEARCH_USE = "Research use only: not a medical device, not for diagnosis or treatment."
 
@@ -66,11 +70,13 @@ def segment(
     settings: SegmentSettings | None = None,
     uncertainty: bool = False,
     likelihood: bool = False,
+    model: Model | None = None,
 ) -> Steps[SegmentResult]:
     """Find lungs, ground-glass opacity and consolidation in a chest CT.
 
     With ``uncertainty`` also say how unsure the model is, over the mirrored views of ``settings``;
     with ``likelihood`` how likely lesions are, for the ranges in which figures likely lie.
+    ``model`` is the one that ``settings`` name, where it has been read already.
 
     Raises
     ------
@@ -96,10 +102,11 @@ def segment(
         from napari_covseg.quantify.volumes import measure
 
         device = choose_device(settings.device)
-        model = load(settings.model)
+        model = model or load(settings.model)
         prediction = yield from predict(
             volume, model, device, settings.flips, uncertainty, likelihood
         )
+        digest = _beside(input_hash, volume)
         cleaned = yield from postprocess(prediction.classes, volume)
         unnamed = unname_lesions(cleaned, model)
         labels = LabelMap.like(volume, cleaned)
@@ -110,9 +117,10 @@ def segment(
             agree(likely, labels)
             likely = likely if model.tells_lesions_apart else likely[:1]
         yield Progress(0, 1, "measuring")
+        doubts = _beside(check, volume, labels)
         measurements = measure(labels)
-        warnings = (*volume.warnings, *prediction.warnings, *unnamed, *check(volume, labels))
-        provenance = _provenance(volume, model, prediction.device, settings)
+        warnings = (*volume.warnings, *prediction.warnings, *unnamed, *doubts())
+        provenance = _provenance(volume, digest(), model, prediction.device, settings)
     return SegmentResult(labels, measurements, warnings, provenance, prediction.unsure, likely)
 
 
@@ -222,8 +230,16 @@ def make_report(result: SegmentResult, case: str) -> dict[str, Any]:
     }
 
 
+def _beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
+    """Start ``work`` in a thread: one core is idle while another cleans up; gives its result."""
+    pool = ThreadPoolExecutor(1)
+    begun = pool.submit(work, *args, **kwargs)
+    pool.shutdown(wait=False)
+    return begun.result
+
+
 def _provenance(
-    volume: CTVolume, model: Model, device: Device, settings: SegmentSettings
+    volume: CTVolume, digest: str, model: Model, device: Device, settings: SegmentSettings
 ) -> dict[str, Any]:
     return {
         "software": "napari-covseg",
@@ -234,7 +250,7 @@ def _provenance(
         "settings": {**asdict(settings), "model": model.name},
         "input": {
             "format": volume.source,
-            "sha256": input_hash(volume),
+            "sha256": digest,
             "shape_zyx": list(volume.geometry.shape),
             "spacing_zyx_mm": [round(mm, 6) for mm in volume.geometry.spacing_mm],
             "affine_lps": [[float(v) for v in row] for row in volume.geometry.affine],

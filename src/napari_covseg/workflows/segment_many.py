@@ -31,6 +31,7 @@ from napari_covseg.workflows.segment_settings import SegmentSettings
 
 if TYPE_CHECKING:
     from napari_covseg.domain.volume import CTVolume
+    from napari_covseg.models.checkpoint import Model
 
 READ_AHEAD = {"cpu": 1, "mps": 1, "cuda": 2}
 """CTs that are read or written while others are in the network."""
@@ -128,12 +129,16 @@ def segment_case(
         record = replace(record, own=own, signature=signature)
         done.write_record(request.output, key, record)
         return _done_before(request, record)
-    _check_model(request)
+    model = _model_of(request)
     yield Progress(0, 1, "waiting for its turn")
     with turn or nullcontext():
         try:
             result = yield from segment(
-                volume, request.settings, request.uncertainty, request.likelihood
+                volume,
+                request.settings,
+                request.uncertainty,
+                request.likelihood,
+                model,
             )
         except (InputError, ResourceError) as error:
             raise type(error)(f"{request.path.name}: {error}") from error
@@ -185,13 +190,14 @@ def _read(request: CaseRequest) -> CTVolume:
         return read_volume(request.path, series=request.series, window=request.window)
 
 
-def _check_model(request: CaseRequest) -> None:
-    found = loaded_model_key(request.settings.model)
-    if found != request.model:
+def _model_of(request: CaseRequest) -> Model:
+    model = _loaded(request.settings.model)
+    if done.model_key(model) != request.model:
         raise ModelError(
             f"the model {Path(request.settings.model).name} is not the one that this run began "
             "with: start it again"
         )
+    return model
 
 
 def loaded_model_key(name_or_folder: str) -> str:
@@ -202,18 +208,23 @@ def loaded_model_key(name_or_folder: str) -> str:
     ModelError
         If the model cannot be read.
     """
+    return done.model_key(_loaded(name_or_folder))
+
+
+def _loaded(name_or_folder: str) -> Model:
     from napari_covseg.models.zoo import find_card
 
     card = find_card(name_or_folder)
     files = [card, card.with_suffix(".safetensors")]
-    return _model_key(card, tuple(f.stat().st_mtime_ns if f.is_file() else 0 for f in files))
+    return _read_model(card, tuple(f.stat().st_mtime_ns if f.is_file() else 0 for f in files))
 
 
-@lru_cache(maxsize=4)
-def _model_key(card: Path, _: tuple[int, ...]) -> str:
+@lru_cache(maxsize=1)
+def _read_model(card: Path, _: tuple[int, ...]) -> Model:
+    """Read once for all inputs: a network that runs is a copy of the model's."""
     from napari_covseg.models.checkpoint import read_checkpoint
 
-    return done.model_key(read_checkpoint(card))
+    return read_checkpoint(card)
 
 
 def _record_of(
