@@ -215,3 +215,38 @@ def test_labels_that_were_there_before_are_dressed_too(viewer, phantom):
     assert viewer.layers["Lungs"].contour == 0
     viewing_of(viewer)
     assert (viewer.layers["Lungs"].contour, viewer.layers["Lesions"].contour) == (1, 0)
+
+
+def test_a_layer_in_pixels_beside_a_ct_leaves_the_millimetres(reading):
+    """napari draws no unit at all where those of layers differ."""
+    layers = reading.viewer.layers
+    picture = reading.viewer.add_image(np.zeros((20, 30)), name="X-ray")
+    assert [str(unit) for unit in picture.units] == ["millimeter"] * 2
+    assert [str(unit) for unit in layers.extent.units] == ["millimeter"] * 3
+    del layers[:3]
+    assert [str(unit) for unit in picture.units] == ["pixel"] * 2
+
+
+def test_a_picture_before_the_ct_leaves_the_millimetres_too(viewer, phantom):
+    viewing_of(viewer)
+    viewer.add_image(np.zeros((20, 30)), name="X-ray")
+    data, arguments, _ = ct_layer(phantom.volume)
+    viewer.add_image(data, **arguments)
+    assert [str(unit) for unit in viewer.layers.extent.units] == ["millimeter"] * 3
+
+
+def test_over_a_picture_that_hides_the_ct_nothing_is_said_of_the_patient(reading):
+    def seen():
+        places = ("left", "right", "top", "bottom", "corner", "window")
+        texts = [reading._hud.text(where) for where in places]
+        return [reading.viewer.canvas.overlays.scale_bar.visible, *texts]
+
+    before = seen()
+    assert before[:5] == [True, "R", "L", "A", "P"]
+    assert all(before)
+    for layer in reading.viewer.layers:
+        assert seen() == before
+        layer.visible = False
+    assert not any(seen())
+    reading.viewer.layers[1].visible = True
+    assert seen() == before

@@ -61,14 +61,14 @@ def remove_drawn(viewer: Viewer, layers: Iterable[Layer]) -> None:
         canvas.repaint()
 
 
-def show_scale_bar(viewer: Viewer) -> None:
+def show_scale_bar(viewer: Viewer, shown: bool) -> None:
     """A scale bar in mm: its unit is the layers' from napari 0.7 on, before that its own."""
     viewer = unwrapped(viewer)
     if hasattr(viewer, "canvas"):
-        viewer.canvas.overlays.scale_bar.visible = True
+        viewer.canvas.overlays.scale_bar.visible = shown
         return
-    viewer.scale_bar.unit = "mm"
-    viewer.scale_bar.visible = True
+    viewer.scale_bar.unit = "mm" if shown else None
+    viewer.scale_bar.visible = shown
 
 
 def set_black_canvas(viewer: Viewer, black: bool) -> None:

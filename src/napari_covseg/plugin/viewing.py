@@ -27,6 +27,7 @@ from napari_covseg.plugin.napari_versions import (
 )
 from napari_covseg.plugin.planes import AXIAL, CORONAL, SAGITTAL, Plane, upright
 from napari_covseg.plugin.readout import readout
+from napari_covseg.plugin.shared_units import SharedUnits
 from napari_covseg.plugin.window_level import PRESET_KEYS, PRESETS, Window
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Viewing:
         self._plane = AXIAL
         self._active = False
         self._scrolled = 0.0
+        self._units = SharedUnits()
+        self._patient_shown = False
         self._hud: Hud | None = None
         self.slab_text: Callable[[float], str] = lambda spacing_mm: ""
         """What is said beside the slice's number, by the distance of slices in mm."""
@@ -160,6 +163,7 @@ class Viewing:
         if event is not None and event.type == "inserted":
             self._greet(event.value)
         has_ct = self.ct is not None
+        self._units.agree(self.viewer.layers, has_ct)
         if has_ct and not self._active:
             self._activate()
         elif not has_ct and self._active:
@@ -171,11 +175,13 @@ class Viewing:
             return
         if is_ct(layer):
             layer.events.contrast_limits.connect(self._write_window)
+            layer.events.visible.connect(self._write_all)
         else:
             dress(layer)
             layer.events.visible.connect(self._on_visible)
 
     def _on_visible(self) -> None:
+        self._write_all()
         self.changed.emit()
 
     def _activate(self) -> None:
@@ -190,7 +196,6 @@ class Viewing:
             self._hud = Hud(canvas)
         if dims_scroll in viewer.mouse_wheel_callbacks:
             viewer.mouse_wheel_callbacks.remove(dims_scroll)
-        show_scale_bar(viewer)
         set_black_canvas(viewer, True)
         if viewer.dims.ndim == 3:
             viewer.dims.axis_labels = AXES
@@ -259,7 +264,7 @@ class Viewing:
             camera.mouse_pan = panned
 
     def _on_move(self, viewer: Viewer, event: Any) -> None:
-        if self._hud is not None and self._active:
+        if self._hud is not None and self._patient_shown:
             self._hud.set_text("readout", self.readout(event.position))
 
     def readout(self, world: tuple[float, ...]) -> str:
@@ -268,13 +273,22 @@ class Viewing:
         return "" if layer is None else readout(layer, self._label_layers(), world)
 
     def _write_all(self) -> None:
+        """What is said of the patient is said while a CT or labels of one are seen.
+
+        Over a picture that hides them its sides and its millimetres would be wrong.
+        """
+        placed = (layer for layer in self.viewer.layers if placement_of(layer) is not None)
+        shown = self._active and any(layer.visible for layer in placed)
+        if shown != self._patient_shown:
+            self._patient_shown = shown
+            show_scale_bar(self.viewer, shown)
         if self._hud is None:
             return
-        flat = self._active and self.viewer.dims.ndisplay == 2
+        flat = shown and self.viewer.dims.ndisplay == 2
         self._hud.set_letters(*(self._plane.edges if flat else ("", "", "", "")))
         self.write_corner()
         self._write_window()
-        if not self._active:
+        if not shown:
             self._hud.set_text("readout", "")
 
     def write_corner(self) -> None:
@@ -283,7 +297,8 @@ class Viewing:
             return
         layer = self.ct
         dims = self.viewer.dims
-        if layer is None or dims.ndisplay != 2 or dims.ndim != 3:
+        flat = self._patient_shown and dims.ndisplay == 2 and dims.ndim == 3
+        if layer is None or not flat:
             self._hud.set_text("corner", "")
             return
         axis = self._plane.order[0]
@@ -294,7 +309,7 @@ class Viewing:
         self._hud.set_text("corner", f"{text}   {slab}".strip())
 
     def _write_window(self) -> None:
-        layer = self.ct if self._hud is not None else None
+        layer = self.ct if self._hud is not None and self._patient_shown else None
         text = "" if layer is None else str(Window.of_limits(*layer.contrast_limits))
         if self._hud is not None:
             self._hud.set_text("window", text)
