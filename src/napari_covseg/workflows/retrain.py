@@ -16,13 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from napari_covseg import __version__
 from napari_covseg.cases.gate import CaseFigures, GateDecision, Way, judge
-from napari_covseg.cases.held_out import UNLABELLED_CASES
 from napari_covseg.cases.lineage import MODEL_PROMOTED, RUN_STARTED
 from napari_covseg.cases.place import holds_store
-from napari_covseg.cases.records import NewModel
-from napari_covseg.cases.replayed import settings_of
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.domain.errors import InputError, ResourceError
 from napari_covseg.domain.progress import Progress, Steps, T
@@ -34,7 +30,7 @@ from napari_covseg.training.averaging import DEFAULT_SHARE, averaged, choose_sha
 from napari_covseg.training.case_prediction import case_predictor
 from napari_covseg.training.cases import load_cases
 from napari_covseg.training.process import Handle, serve
-from napari_covseg.workflows.gate_figures import CASES, FOLD, MODEL, Measured, figures_of, measure
+from napari_covseg.workflows.gate_figures import FOLD, MODEL, Measured, figures_of, measure
 from napari_covseg.workflows.retrain_data import replayed_scans
 from napari_covseg.workflows.retrain_plan import (
     CACHE,
@@ -44,14 +40,13 @@ from napari_covseg.workflows.retrain_plan import (
     find_or_make,
     run_folder,
 )
+from napari_covseg.workflows.retrain_records import Made, card_of, record_of
 from napari_covseg.workflows.retrain_request import RetrainRequest, RetrainResult
 from napari_covseg.workflows.split import only_cases
 from napari_covseg.workflows.store_models import DECIDED, model_source, publish
 from napari_covseg.workflows.train import train
 from napari_covseg.workflows.train_request import TrainRequest, TrainResult
 
-_INHERITED = ("overlap", "weighting")
-"""Fields of a card that say how a network is run, and that training does not change."""
 _REPLAYED = "replayed.json"
 _ROLLED_BACK = "the new model was live already and was rolled back since: it is left so"
 _UNREADABLE = "{}: its scan cannot be read, so it was left out of the cases without labels"
@@ -147,7 +142,8 @@ class _Retraining:
         patients = {one.case: one.patient for one in plan.division.measured}
         decision = judge(old, measured.figures, patients, plan.division.way, self.request.rule)
         yield Progress(0, 1, "keeping the model")
-        decision = self._keep(model, done, share, scores, measured, decision)
+        made = Made(done, share, scores, measured, self.replayed)
+        decision = self._keep(model, made, decision)
         promoted = self._decide(model, decision)
         return RetrainResult(
             run=plan.run,
@@ -222,42 +218,14 @@ class _Retraining:
 
     def _write(self, trained: Model, share: float, folder: Path, cases: Sequence[str]) -> Path:
         """The average of old and new weights as a model, with its card."""
-        plan, preset = self.plan, self.plan.preset
-        about: dict[str, Any] = {
-            "version": str(plan.run),
-            "licence": self.start.card.get("licence", ""),
-            "tells_lesions_apart": trained.tells_lesions_apart,
-            **{key: self.start.card[key] for key in _INHERITED if key in self.start.card},
-            "training": {
-                "settings": preset.to_dict(),
-                "start_sha256": self.start.sha256,
-                "share_of_new_weights": share,
-                "training_cases": [*cases, *plan.replayed],
-                UNLABELLED_CASES: list(plan.unlabelled),
-                "distillation": plan.distillation,
-                "labels_sha256": sorted(one.sha256 for one in plan.cases if one.case in cases),
-                "left_out_patients": sorted(plan.division.measured_patients)
-                if plan.division.way is Way.HELD_OUT
-                else [],
-                "code_version": __version__,
-            },
-        }
-        if preset.dimensions == 3:
-            about["patch"] = list(preset.patch)
-        name = f"{self.store.folder.name}-{plan.run}"
+        preset = self.plan.preset
+        name = f"{self.store.folder.name}-{self.plan.run}"
         network = averaged(self.start.network, trained.network, share)
+        about = card_of(self.plan, self.start, trained, share, cases)
         made_for = (preset.network, preset.network_arguments, preset.make_recipe(), about)
         return write_checkpoint(folder, name, network, *made_for)
 
-    def _keep(
-        self,
-        model: Model,
-        done: TrainResult,
-        share: float,
-        scores: Mapping[float, float | None],
-        measured: Measured,
-        decision: GateDecision,
-    ) -> GateDecision:
+    def _keep(self, model: Model, made: Made, decision: GateDecision) -> GateDecision:
         """The model's files by their hash, its record, the decision: each only once.
 
         Returns the decision that holds: the one written down before this was resumed, if any.
@@ -266,7 +234,9 @@ class _Retraining:
         card = self.folder / "model" / f"{model.name}.json"
         publish(card, self.store.model_folder(model.sha256), logs)
         if all(one.sha256 != model.sha256 for one in self.store.models()):
-            self._record(model, done, share, scores, measured)
+            self.store.record_model(
+                record_of(self.plan, self.start, model, made), author=self.request.author
+            )
         events = self.store.events(kind=DECIDED)
         for one in reversed(events):
             # Resumed on another device it may be another model.
@@ -275,50 +245,6 @@ class _Retraining:
         told = {"decision": decision.to_dict(), "old": self.plan.live, "run": self.plan.run}
         self.store.record_event(DECIDED, actor=self.request.author, model=model.sha256, detail=told)
         return decision
-
-    def _record(
-        self,
-        model: Model,
-        done: TrainResult,
-        share: float,
-        scores: Mapping[float, float | None],
-        measured: Measured,
-    ) -> None:
-        """What is needed to train the model again, and how good it was."""
-        plan = self.plan
-        training = set(plan.division.training)
-        self.store.record_model(
-            NewModel(
-                model.sha256,
-                model.name,
-                parent=self.start.sha256,
-                trained_on={one.case: one.sha256 for one in plan.cases if one.case in training},
-                settings={
-                    "preset": plan.preset.to_dict(),
-                    "share_of_new_weights": share,
-                    "validation_cases": list(plan.division.validation),
-                    "replayed_cases": len(plan.replayed),
-                    **settings_of(self.replayed),
-                    UNLABELLED_CASES: list(plan.unlabelled),
-                    "distillation": plan.distillation,
-                    "rule": self.request.to_dict()["rule"],
-                    "run": plan.run,
-                    "data_labels": {
-                        one.case: {"version": one.version, "slices": one.to_dict()["slices"]}
-                        for one in plan.cases
-                    },
-                },
-                seeds={"training": plan.preset.seed, "roles": self.request.seed},
-                code_version=__version__,
-                metrics={
-                    CASES: measured.to_metrics(plan.division.measured),
-                    "loss": done.fit.last.loss,
-                    "stopped": done.fit.stopped,
-                    "validation_dice_by_share": {str(key): value for key, value in scores.items()},
-                },
-            ),
-            author=self.request.author,
-        )
 
     def _decide(self, model: Model, decision: GateDecision) -> bool:
         """Promote if the gate says so; write down the end; clear up."""
