@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize(("words", "found"), [(["discovery"], 1.0), (["discovery", "without"], 0.0)])
+@pytest.mark.parametrize(("words", "found"), [(["discovery"], 1), (["discovery", "without"], 0)])
 def test_plugins_are_found_with_ours_and_without(words, found):
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.start_child", *words],
