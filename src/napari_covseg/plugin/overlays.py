@@ -5,6 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
+from napari_covseg.plugin.plain import Words
+
 _MARGIN, _LINE = 8, 24
 _STYLE = (
     "QLabel {{ color: white; background: rgba(0, 0, 0, 110); border-radius: 3px;"
@@ -75,7 +77,7 @@ class Hud(QObject):
 
 
 def _label(parent: QWidget, size: int, weight: int) -> QLabel:
-    label = QLabel(parent)
+    label = Words(parent=parent)
     label.setStyleSheet(_STYLE.format(size=size, weight=weight))
     label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
     label.hide()

@@ -166,9 +166,10 @@ def _ask_window(error: InputError) -> tuple[float, float] | None:
 def _tell(volume: CTVolume | LabelMap) -> None:
     """Show what the reader had to do, once; the Segment widget keeps showing it."""
     from napari import current_viewer
-    from napari.utils.notifications import show_info
 
     if volume.warnings and current_viewer() is not None:
+        from napari_covseg.plugin.telling import show_info
+
         show_info("\n".join(f"{volume.case}: {text}" for text in volume.warnings))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from napari.utils.notifications import show_error
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
@@ -27,6 +26,7 @@ from napari_covseg.plugin.reader_scores import ReaderScores
 from napari_covseg.plugin.reading import reading_of
 from napari_covseg.plugin.rulers import Ruler
 from napari_covseg.plugin.session import session_of
+from napari_covseg.plugin.telling import show_error
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
-from napari.utils.notifications import notification_manager, show_error, show_info
+from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
@@ -27,6 +27,7 @@ from napari_covseg.plugin.comparing import (
 from napari_covseg.plugin.layers import is_ct, placement_of
 from napari_covseg.plugin.quantifying import LabelWatch
 from napari_covseg.plugin.session import session_of
+from napari_covseg.plugin.telling import show_error, show_info
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.change_beside import Beside
 from napari_covseg.plugin.widgets.change_view import ChangeView

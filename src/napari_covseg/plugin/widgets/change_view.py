@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
@@ -12,7 +13,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QTableWidget,
@@ -23,10 +23,12 @@ from qtpy.QtWidgets import (
 
 from napari_covseg.domain.change import CHANGE_COLOURS
 from napari_covseg.plugin import comparing as texts
+from napari_covseg.plugin.plain import Words, plain
 from napari_covseg.plugin.widgets.opening import Opening
 from napari_covseg.plugin.widgets.pieces import (
     Folded,
     Running,
+    marked,
     paragraph,
     primary_button,
     scrolled,
@@ -80,7 +82,7 @@ class ChangeView(QWidget):
         grid = QGridLayout(self.choice)
         grid.setContentsMargins(0, 0, 0, 0)
         for row, (title, box) in enumerate((("Current", self.current), ("Prior", self.prior))):
-            grid.addWidget(QLabel(title), row, 0)
+            grid.addWidget(Words(title), row, 0)
             grid.addWidget(box.native, row, 1)
         grid.addWidget(self.swap, 0, 2, 2, 1)
         grid.setColumnStretch(1, 1)
@@ -96,7 +98,7 @@ class ChangeView(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         scroll = scrolled(inner)
-        for part in (self.run, self.running, scroll, paragraph(f"<small>{NOTICE}</small>")):
+        for part in (self.run, self.running, scroll, marked(f"<small>{NOTICE}</small>")):
             outer.addWidget(part)
         outer.setStretchFactor(scroll, 1)
         self.show_running(False)
@@ -128,13 +130,13 @@ class ChangeResult(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fit, self.summary, self.warnings = paragraph(), paragraph(), paragraph()
-        self.poor = paragraph(f"<b>{_POOR}</b>")
+        self.fit, self.summary, self.warnings = marked(), paragraph(), paragraph()
+        self.poor = marked(f"<b>{_POOR}</b>")
         self.poor.setStyleSheet("QLabel { background: #b00020; color: white; padding: 6px; }")
-        self.legend = paragraph(legend_text())
+        self.legend = marked(legend_text())
         self.regions = ChangeTable(texts.REGION_COLUMNS, _REGION_TIPS)
         self.lesions = ChangeTable(texts.LESION_COLUMNS, titled=False)
-        self.lobes, self.counts = paragraph(), paragraph()
+        self.lobes, self.counts = marked(), paragraph()
         self.beside = QPushButton("Side by side")
         self.beside.setCheckable(True)
         self.beside.setToolTip("The prior beside the picture: same slice, place, zoom and window")
@@ -159,13 +161,13 @@ class ChangeResult(QWidget):
     def show_change(self, change: Change) -> None:
         """Fill everything in."""
         colour = _COLOURS[change.registration.verdict]
-        self.fit.setText(f'<span style="color:{colour};">●</span> {texts.fit_text(change)}')
+        self.fit.setText(f'<span style="color:{colour};">●</span> {escape(texts.fit_text(change))}')
         self.poor.setVisible(change.registration.verdict == "poor")
         self.warnings.setText("\n".join(f"⚠ {text}" for text in change.warnings))
         self.warnings.setVisible(bool(change.warnings))
         self.summary.setText(texts.summary_text(change))
         self.regions.show_rows(list(texts.region_rows(change)))
-        self.lobes.setText(f"<small>{texts.lobes_text(change)}</small>")
+        self.lobes.setText(f"<small>{escape(texts.lobes_text(change))}</small>")
         self.lobes.setVisible(bool(change.lobes))
         self.counts.setText(texts.counts_text(change))
         rows = [
@@ -187,7 +189,7 @@ class ChangeTable(QTableWidget):
         super().__init__(0, len(columns))
         self.setHorizontalHeaderLabels(list(columns))
         for column, tip in enumerate(tips):
-            self.horizontalHeaderItem(column).setToolTip(tip)
+            self.horizontalHeaderItem(column).setToolTip(plain(tip))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

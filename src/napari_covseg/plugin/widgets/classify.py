@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
-from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
@@ -31,6 +30,7 @@ from napari_covseg.plugin.classifying import (
 from napari_covseg.plugin.classifying_folder import FileRow, Order, folder_steps, write_rows
 from napari_covseg.plugin.layers import LayerTuple, is_ct
 from napari_covseg.plugin.napari_versions import remove_drawn
+from napari_covseg.plugin.telling import show_info
 from napari_covseg.plugin.widgets.classify_view import ClassifyView
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.widgets.model_panel import ModelPanel

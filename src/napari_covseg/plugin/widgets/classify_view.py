@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -18,9 +17,10 @@ from qtpy.QtWidgets import (
 
 from napari_covseg.plugin import classify_texts as texts
 from napari_covseg.plugin.classifying_folder import FileRow, Order
+from napari_covseg.plugin.plain import Words
 from napari_covseg.plugin.widgets.classify_bars import Bars
 from napari_covseg.plugin.widgets.model_panel import ModelView
-from napari_covseg.plugin.widgets.pieces import Folded, filled, paragraph, side_by_side
+from napari_covseg.plugin.widgets.pieces import Folded, filled, marked, paragraph, side_by_side
 from napari_covseg.plugin.widgets.quantify_tables import FiguresTable
 from napari_covseg.reports.classification import UNSURE
 
@@ -40,7 +40,7 @@ class ResultView(QWidget):
         super().__init__()
         self.unsure = paragraph(UNSURE)
         self.unsure.setStyleSheet(_UNSURE)
-        self.headline = paragraph("")
+        self.headline = marked("")
         self.headline.setStyleSheet("font-size: 16px;")
         self.bars = Bars()
         self.words = paragraph("")
@@ -135,7 +135,7 @@ class ClassifyView(ModelView):
         self.choose = QPushButton("Own model…")
         self.choose.setToolTip("The folder of a classifier that covseg classify-train made")
         self.choose.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self.shipped = paragraph(f"<small>{texts.SHIPPED}</small>")
+        self.shipped = marked(f"<small>{texts.SHIPPED}</small>")
         self.result = ResultView()
         self.rows = FolderView()
         self.heat = QCheckBox("Heat map of where the network looked")
@@ -146,18 +146,18 @@ class ClassifyView(ModelView):
         self._build()
 
     def _build(self) -> None:
-        self.source_row = side_by_side(QLabel("Classify"), self.source.native)
+        self.source_row = side_by_side(Words("Classify"), self.source.native)
         options = Folded("Options")
         options.addWidget(self.heat)
-        options.addWidget(side_by_side(QLabel("ImageNet weights"), self.weights, self.no_weights))
+        options.addWidget(side_by_side(Words("ImageNet weights"), self.weights, self.no_weights))
         self.weights.setToolTip("Only for a classifier that was trained on ImageNet features")
         self.no_weights.setToolTip("Without a file of weights")
-        self.model_row = side_by_side(QLabel("Model"), self.model, self.choose)
+        self.model_row = side_by_side(Words("Model"), self.model, self.choose)
         files = side_by_side(self.picture, self.folder)
         # The table first: it must not move while one row after the other is opened.
         asked = (self.source_row, self.empty, files, self.model_row, self.shipped)
         said = (self.rows, self.result, options, self.device)
-        notice = paragraph(f"<small>{texts.NOTICE}</small>")
+        notice = marked(f"<small>{texts.NOTICE}</small>")
         filled(self, (self.run, self.running), (*asked, *said), (notice,))
         self.show_running(False)
         self.show_answer(None)

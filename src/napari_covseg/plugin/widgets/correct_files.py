@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.autosave import Autosave
 from napari_covseg.plugin.session import Session, labels_saved_steps, saved_steps
+from napari_covseg.plugin.telling import show_error, show_info
 from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.worker import Callbacks, Runner

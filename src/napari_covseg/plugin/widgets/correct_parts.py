@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSpinBox,
     QVBoxLayout,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_covseg.domain.colours import LABEL_COLOURS
 from napari_covseg.domain.labels import Label
+from napari_covseg.plugin.plain import Markup, Words, plain
 from napari_covseg.plugin.widgets.correct_actions import (
     CLASSES,
     INTERPOLATE,
@@ -65,7 +65,7 @@ class ClassChoice(QWidget):
             self.buttons[int(label)] = choice
             layout.addWidget(choice, row, 2 * column)
             lock = QCheckBox("lock")
-            lock.setToolTip(f"Never paint over {label.title}, nor erase it")
+            lock.setToolTip(plain(f"Never paint over {label.title}, nor erase it"))
             lock.toggled.connect(self.locks_changed)
             self.locks[int(label)] = lock
             layout.addWidget(lock, row, 2 * column + 1)
@@ -148,7 +148,7 @@ class Threshold(QWidget):
         super().__init__()
         self.toggle = button(THRESHOLD, checkable=True)
         self.low, self.high = spin(-750, "HU"), spin(-300, "HU")
-        self.volume = QLabel("")
+        self.volume = Markup("")
         self.in_slice = QPushButton("Label in this slice")
         self.in_slice.setToolTip("Give what is shown the chosen class, in this slice")
         self.everywhere = QPushButton("Label everywhere")
@@ -187,7 +187,7 @@ class Uncertainty(QWidget):
 def button(action: Action, checkable: bool = False) -> QPushButton:
     """A button that says what it does and by which key."""
     made = QPushButton(action.text)
-    made.setToolTip(action.tooltip)
+    made.setToolTip(plain(action.tooltip))
     made.setCheckable(checkable)
     return made
 
@@ -219,7 +219,7 @@ def line(*parts: QWidget | str) -> QHBoxLayout:
     layout = QHBoxLayout()
     layout.setSpacing(4)
     for part in parts:
-        layout.addWidget(QLabel(part) if isinstance(part, str) else part)
+        layout.addWidget(Words(part) if isinstance(part, str) else part)
     layout.addStretch(1)
     return layout
 

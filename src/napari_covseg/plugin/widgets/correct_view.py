@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import Words
 from napari_covseg.plugin.widgets.correct_actions import NEXT, REVIEWED
 from napari_covseg.plugin.widgets.correct_parts import (
     ClassChoice,
@@ -68,7 +69,7 @@ class CorrectView(QWidget):
         self.ct_row = QWidget()
         row = QHBoxLayout(self.ct_row)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("CT"))
+        row.addWidget(Words("CT"))
         row.addWidget(self.ct.native, 1)
         inner = QWidget()
         column = QVBoxLayout(inner)
@@ -152,7 +153,7 @@ class Review(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.bar = ReviewBar()
-        self.text = QLabel("")
+        self.text = Words("")
         self.mark = button(REVIEWED, checkable=True)
         self.next = button(NEXT)
         row = QHBoxLayout()
@@ -174,6 +175,6 @@ class Review(QWidget):
 
 def paragraph(text: str) -> QLabel:
     """Words that wrap."""
-    label = QLabel(text)
+    label = Words(text)
     label.setWordWrap(True)
     return label

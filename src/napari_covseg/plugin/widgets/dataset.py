@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
@@ -16,6 +15,7 @@ from napari_covseg.plugin.annotating import Overview, history_steps, overview_st
 from napari_covseg.plugin.claim_keeper import ClaimKeeper
 from napari_covseg.plugin.desk import desk_of
 from napari_covseg.plugin.session import session_of
+from napari_covseg.plugin.telling import show_error
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.dataset_acts import CaseActs

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napari.utils.notifications import show_error
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
@@ -24,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.io.label_schemes import parse_label_map
 from napari_covseg.plugin import preferences
+from napari_covseg.plugin.telling import show_error
 from napari_covseg.plugin.widgets.pieces import paragraph
 from napari_covseg.workflows.dataset_add import AddRequest
 

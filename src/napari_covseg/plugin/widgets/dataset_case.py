@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QVBoxLayout,
@@ -20,7 +19,8 @@ from qtpy.QtWidgets import (
 
 from napari_covseg.cases.records import Difficulty, State
 from napari_covseg.plugin.case_saving import Remarks
-from napari_covseg.plugin.widgets.pieces import paragraph
+from napari_covseg.plugin.plain import Words, plain
+from napari_covseg.plugin.widgets.pieces import marked, paragraph
 
 if TYPE_CHECKING:
     from napari_covseg.cases.records import CaseRecord, LabelVersion
@@ -35,7 +35,7 @@ class CasePanel(QFrame):
         super().__init__()
         self.setObjectName("case")
         self.setStyleSheet(_FRAME)
-        self.title, self.state, self.note = paragraph(), paragraph(), paragraph()
+        self.title, self.state, self.note = marked(), paragraph(), paragraph()
         self.whole = QCheckBox("I checked every slice of this scan")
         self.whole.setToolTip(
             "Accept the whole scan. Otherwise slices that are not marked as reviewed (R in the "
@@ -108,7 +108,7 @@ class _Difficulties(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)
-        row.addWidget(QLabel("Difficulty"))
+        row.addWidget(Words("Difficulty"))
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
         self.buttons: dict[Difficulty, QPushButton] = {}
@@ -141,5 +141,5 @@ def version_text(version: LabelVersion | None) -> str:
 
 def _button(text: str, tip: str) -> QPushButton:
     button = QPushButton(text)
-    button.setToolTip(tip)
+    button.setToolTip(plain(tip))
     return button

@@ -58,7 +58,7 @@ class VersionTable(QWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
         for column, tip in enumerate(_TIPS):
-            table.horizontalHeaderItem(column).setToolTip(tip)
+            table.horizontalHeaderItem(column).setToolTip(plain(tip))
         table.itemSelectionChanged.connect(self._on_selection)
         self.restore.clicked.connect(self._on_restore)
         layout = QVBoxLayout(self)

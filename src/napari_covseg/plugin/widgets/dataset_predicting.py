@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error
-
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.plugin.telling import show_error
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.worker import Callbacks, Runner
 

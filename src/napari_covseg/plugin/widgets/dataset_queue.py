@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QTableView,
     QToolButton,
     QVBoxLayout,
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_covseg.cases.queue import Order
 from napari_covseg.cases.records import State
 from napari_covseg.plugin import preferences
+from napari_covseg.plugin.plain import Words, plain
 
 if TYPE_CHECKING:
     from napari_covseg.plugin.annotating import Line, Overview
@@ -180,7 +180,7 @@ class StateFilter(QWidget):
             button.setCheckable(True)
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
             button.setIcon(dot(STATE_COLOURS[state]))
-            button.setToolTip(f"Show only these: {_MEANING[state]}")
+            button.setToolTip(plain(f"Show only these: {_MEANING[state]}"))
             button.setSizePolicy(
                 button.sizePolicy().Policy.Expanding, button.sizePolicy().Policy.Fixed
             )
@@ -215,7 +215,7 @@ class Queue(QWidget):
             value=_kept_order(),
             tooltip="Which case comes next",
         )
-        self.text = QLabel("")
+        self.text = Words("")
         self._overview: Overview | None = None
         row = QHBoxLayout()
         row.addWidget(self.text, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.recent_stores import recent_stores
 from napari_covseg.plugin.widgets.pieces import paragraph
 
@@ -58,7 +59,7 @@ class StoreBar(QWidget):
             return
         self.store.setText(f"{folder.name} · {model} ▾" if model else f"{folder.name} ▾")
         live = f"\nLive model: {model}" if model else ""
-        self.store.setToolTip(f"{folder}{live}\nClick to open another case store")
+        self.store.setToolTip(plain(f"{folder}{live}\nClick to open another case store"))
         self.author.setText(author or "Who are you?")
 
     def _fill(self) -> None:
@@ -92,7 +93,7 @@ class _Empty(QWidget):
         self._recent = []
         for folder in recent_stores()[:_OFFERED]:
             button = _button(f"Open {_name(folder)}", partial(self._bar.store_chosen.emit, folder))
-            button.setToolTip(str(folder))
+            button.setToolTip(plain(str(folder)))
             self._layout.addWidget(button)
             self._recent.append(button)
 

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.cases.author import known_author
@@ -17,6 +16,7 @@ from napari_covseg.plugin import preferences
 from napari_covseg.plugin.adding import add_shown_steps, add_steps, shown_in, told
 from napari_covseg.plugin.annotating import Overview, create_steps, overview_steps
 from napari_covseg.plugin.recent_stores import remember_store
+from napari_covseg.plugin.telling import show_error
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.dataset_add_dialog import ask_what_to_add

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
@@ -19,6 +18,7 @@ from napari_covseg.plugin.detecting import (
     written_steps,
 )
 from napari_covseg.plugin.layers import placement_of, volume_of
+from napari_covseg.plugin.telling import show_error, show_info, show_warning
 from napari_covseg.plugin.widgets.ct_box import ct_box, follow
 from napari_covseg.plugin.widgets.detect_view import DetectView
 from napari_covseg.plugin.widgets.errors import tell_error

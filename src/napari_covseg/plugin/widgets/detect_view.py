@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
-    QLabel,
     QPushButton,
     QWidget,
 )
 
 from napari_covseg.plugin.detecting import COLUMNS, TIPS, rows_of
+from napari_covseg.plugin.plain import Words
 from napari_covseg.plugin.widgets.model_panel import ModelView
-from napari_covseg.plugin.widgets.pieces import Folded, filled, paragraph, side_by_side
+from napari_covseg.plugin.widgets.pieces import Folded, filled, marked, paragraph, side_by_side
 from napari_covseg.plugin.widgets.quantify_tables import FiguresTable
 from napari_covseg.workflows.detect_settings import LEAST_SCORE, DetectSettings
 
@@ -37,7 +38,7 @@ class DetectView(ModelView):
     def __init__(self, viewer: Viewer, ct: Any, settings: DetectSettings) -> None:
         super().__init__(viewer, "Find lesions", "Look for GGO and consolidation in every slice")
         self.ct = ct
-        self.detector = paragraph("")
+        self.detector = marked("")
         self.choose = QPushButton("Choose a detector…")
         self.choose.setToolTip("The folder of a detector that covseg detect-train made")
         self.summary = paragraph("")
@@ -52,7 +53,7 @@ class DetectView(ModelView):
         self._build()
 
     def _build(self) -> None:
-        self.ct_row = side_by_side(QLabel("CT"), self.ct.native)
+        self.ct_row = side_by_side(Words("CT"), self.ct.native)
         options = Folded("Options")
         form = QWidget()
         rows = QFormLayout(form)
@@ -60,7 +61,7 @@ class DetectView(ModelView):
         rows.addRow("Least score", self.score)
         options.addWidget(form)
         parts = (self.ct_row, self.empty, self.detector, self.choose, self.summary, self.table)
-        notice = paragraph(f"<small>{NOTICE}</small>")
+        notice = marked(f"<small>{NOTICE}</small>")
         below = (self.save, options, self.device)
         filled(self, (self.run, self.running), (*parts, *below), (notice,))
         self.show_running(False)
@@ -72,7 +73,7 @@ class DetectView(ModelView):
         self.run.setEnabled(has_ct)
         self.empty.setVisible(not has_ct)
         self.ct_row.setVisible(has_ct)
-        self.detector.setText(f"Detector <b>{detector}</b>" if detector else NO_DETECTOR)
+        self.detector.setText(f"Detector <b>{escape(detector)}</b>" if detector else NO_DETECTOR)
         self.choose.setText("Another detector…" if detector else "Choose a detector…")
 
     def show_result(self, result: DetectResult | None) -> None:

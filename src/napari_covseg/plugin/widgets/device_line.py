@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_covseg.domain.progress import Progress, Steps
+from napari_covseg.plugin.plain import Markup
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ _LINK = "#4a90e2"  # readable on napari's dark and light themes
 LOOKING = "Looking for a GPU…"
 
 
-class DeviceLine(QLabel):
+class DeviceLine(Markup):
     """Finds the device in a thread, since importing torch takes seconds.
 
     ``found`` brings the device, or None if the one asked for cannot be used.
@@ -72,6 +74,8 @@ def _html(text: str, hint: str) -> str:
         bare = word.strip("(),.;")
         if bare.startswith("https://"):
             word = word.replace(bare, f'<a href="{bare}" style="color: {_LINK};">pytorch.org</a>')
+        else:
+            word = escape(word)
         linked.append(word)
     small = f'<span style="font-size: small;">{" ".join(linked)}</span>' if linked else ""
-    return "<br>".join(part for part in (text, small) if part)
+    return "<br>".join(part for part in (escape(text), small) if part)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from napari.utils.notifications import notification_manager, show_error
+from napari.utils.notifications import notification_manager
 
 from napari_covseg.domain.errors import CovsegError
+from napari_covseg.plugin.telling import show_error
 
 
 def tell_error(error: Exception) -> None:

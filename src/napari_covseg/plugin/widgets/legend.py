@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_covseg.domain.colours import LABEL_COLOURS
 from napari_covseg.domain.labels import Label
+from napari_covseg.plugin.plain import Markup
 
 _OUTLINED = (Label.LEFT_LUNG, Label.RIGHT_LUNG)
 _SHOWN = (Label.RIGHT_LUNG, Label.LEFT_LUNG, Label.GGO, Label.CONSOLIDATION)
 
 
-class Legend(QLabel):
+class Legend(Markup):
     """One line: an outline for each lung, a filled square for each class of lesion."""
 
     def __init__(self, parent: QWidget | None = None) -> None:

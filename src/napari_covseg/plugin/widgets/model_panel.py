@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QWidget
 
 from napari_covseg.domain.progress import Steps
 from napari_covseg.plugin.session import session_of
+from napari_covseg.plugin.telling import show_info
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.device_line import DeviceLine
 from napari_covseg.plugin.widgets.errors import tell_error

@@ -6,14 +6,15 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_covseg.domain.errors import CovsegError
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.layers import ct_layer
 from napari_covseg.plugin.napari_versions import unwrapped
+from napari_covseg.plugin.plain import Words
 from napari_covseg.plugin.session import phantom_steps
+from napari_covseg.plugin.telling import show_error
 from napari_covseg.plugin.worker import Callbacks, Runner
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Opening(QWidget):
         self.folder.setToolTip("A folder of DICOM files")
         self.file.setToolTip("NIfTI, NRRD, MetaImage, a DICOM file or a zip of DICOM files")
         self.sample.setToolTip("A synthetic chest CT that comes with the plugin")
-        text = QLabel(EMPTY)
+        text = Words(EMPTY)
         text.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 8, 0, 8)

@@ -20,6 +20,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_covseg.plugin.plain import Markup, Words, plain
+
 if TYPE_CHECKING:
     from napari_covseg.domain.progress import Progress
 
@@ -39,13 +41,20 @@ def primary_button(text: str, tip: str) -> QPushButton:
     """The one button of a widget that says what it will do."""
     button = QPushButton(text)
     button.setStyleSheet(_PRIMARY)
-    button.setToolTip(tip)
+    button.setToolTip(plain(tip))
     return button
 
 
 def paragraph(text: str = "") -> QLabel:
     """Words that wrap."""
-    label = QLabel(text)
+    label = Words(text)
+    label.setWordWrap(True)
+    return label
+
+
+def marked(html: str = "") -> QLabel:
+    """HTML that wraps; what is not fixed in it is escaped."""
+    label = Markup(html)
     label.setWordWrap(True)
     return label
 
@@ -141,7 +150,7 @@ class Running(QWidget):
         super().__init__()
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
-        self.step = QLabel("")
+        self.step = Words("")
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop; nothing is changed")
         row = QHBoxLayout()

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QWidget
 
@@ -16,6 +15,7 @@ from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.plugin import preferences
 from napari_covseg.plugin.layers import volume_of
 from napari_covseg.plugin.quantify_texts import copied_text, lobes_text
+from napari_covseg.plugin.telling import show_info
 from napari_covseg.plugin.widgets.errors import tell_error
 from napari_covseg.plugin.widgets.quantify_view import QuantifyView
 from napari_covseg.plugin.worker import Callbacks, Runner

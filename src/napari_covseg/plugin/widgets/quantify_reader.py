@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_covseg.plugin.plain import Words
 from napari_covseg.plugin.quantify_texts import NONE
 from napari_covseg.plugin.reader_scores import KINDS, ReaderScores, part_names
 from napari_covseg.plugin.widgets.pieces import paragraph
@@ -83,7 +84,7 @@ class ReaderPage(QWidget):
         self.boxes, self._ours = {}, {}
         key = self._key()
         for column, text in enumerate(("", "Yours", "Measured")):
-            self._grid.addWidget(QLabel(text), 0, column)
+            self._grid.addWidget(Words(text), 0, column)
         for row, name in enumerate(part_names(key), start=1):
             title = name.replace("_", " ")
             title = title[:1].upper() + title[1:]
@@ -92,8 +93,8 @@ class ReaderPage(QWidget):
             box.setCurrentIndex(self._points[key].get(name, -1) + 1)
             box.setAccessibleName(title)
             box.currentIndexChanged.connect(lambda at, name=name: self._choose(name, at - 1))
-            ours = QLabel(NONE)
-            for column, part in enumerate((QLabel(title), box, ours)):
+            ours = Words(NONE)
+            for column, part in enumerate((Words(title), box, ours)):
                 self._grid.addWidget(part, row, column)
             self.boxes[name], self._ours[name] = box, ours
 

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.quantify_texts import BAND_TITLES, Row
 
 _ROW_PX, _FONT_PX, _BIN_HU = 22, 11, 10
@@ -44,7 +45,7 @@ class FiguresTable(QTableWidget):
         self._keys: list[str] = []
         self.setHorizontalHeaderLabels(list(columns))
         for column, tip in enumerate(tips):
-            self.horizontalHeaderItem(column).setToolTip(tip)
+            self.horizontalHeaderItem(column).setToolTip(plain(tip))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -74,9 +75,9 @@ class FiguresTable(QTableWidget):
         self.setVerticalHeaderLabels([row.title for row in rows])
         for index, row in enumerate(rows):
             self.show_cells(row.key, row.cells, row.key in bold)
-            self.verticalHeaderItem(index).setToolTip(row.tip)
+            self.verticalHeaderItem(index).setToolTip(plain(row.tip))
             for column in range(self.columnCount()):
-                self.item(index, column).setToolTip(row.tip)
+                self.item(index, column).setToolTip(plain(row.tip))
         self._fit_height()
         widest = max((len(row.cells[0]) for row in rows), default=0)
         if self._wide_first and widest:

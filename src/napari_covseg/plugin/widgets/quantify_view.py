@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_covseg.plugin import quantify_texts as texts
+from napari_covseg.plugin.plain import Words
 from napari_covseg.plugin.range_texts import RANGE_COLUMNS, range_rows, ranges_text
 from napari_covseg.plugin.widgets.found_again import FoundAgain
 from napari_covseg.plugin.widgets.opening import Opening
-from napari_covseg.plugin.widgets.pieces import paragraph, scrolled
+from napari_covseg.plugin.widgets.pieces import marked, paragraph, scrolled
 from napari_covseg.plugin.widgets.quantify_reader import ReaderPage
 from napari_covseg.plugin.widgets.quantify_tables import FiguresTable, Histogram, band_legend
 
@@ -67,7 +68,7 @@ class QuantifyView(QWidget):
         self.ct_row = QWidget()
         row = QHBoxLayout(self.ct_row)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("CT"))
+        row.addWidget(Words("CT"))
         row.addWidget(self.ct.native, 1)
         inner = QWidget()
         column = QVBoxLayout(inner)
@@ -85,7 +86,7 @@ class QuantifyView(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         self.scroll = scrolled(inner)
-        for part in (self.scroll, self.state, self.buttons, paragraph(f"<small>{NOTICE}</small>")):
+        for part in (self.scroll, self.state, self.buttons, marked(f"<small>{NOTICE}</small>")):
             outer.addWidget(part)
         outer.setStretchFactor(self.scroll, 1)
         self.pages.currentChanged.connect(self._fit_page)
@@ -232,7 +233,7 @@ class DensityPage(QWidget):
         super().__init__()
         self.without = paragraph("Density needs a CT in Hounsfield units on the labels' grid.")
         self.histogram = Histogram()
-        self.legend = paragraph(band_legend())
+        self.legend = marked(band_legend())
         tips = tuple(f"{title}, share of the lung" for title in texts.BAND_TITLES.values())
         self.bands = FiguresTable(texts.BAND_COLUMNS, tips=tips)
         self.table = FiguresTable(texts.DENSITY_COLUMNS)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices, QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QWidget
@@ -29,6 +28,7 @@ from napari_covseg.plugin.reporting import (
     preview_steps,
     saved_steps,
 )
+from napari_covseg.plugin.telling import show_info, show_warning
 from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.errors import tell_error

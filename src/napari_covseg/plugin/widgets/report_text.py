@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_info, show_warning
-
 from napari_covseg.plugin.findings import Written
 from napari_covseg.plugin.report_readings import Readings
 from napari_covseg.plugin.reporting import reader_scores
+from napari_covseg.plugin.telling import show_info, show_warning
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
     QSizePolicy,
@@ -20,10 +19,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import Words
 from napari_covseg.plugin.widgets.opening import Opening
 from napari_covseg.plugin.widgets.pieces import (
     Folded,
     Running,
+    marked,
     paragraph,
     primary_button,
     scrolled,
@@ -76,14 +77,14 @@ class ReportView(QWidget):
         )
         self.formats = _Formats()
         self.preview = _Preview()
-        self.notice = paragraph(f"<small>{NOTICE}</small>")
+        self.notice = marked(f"<small>{NOTICE}</small>")
         self._build()
 
     def _build(self) -> None:
         self.ct_row = QWidget()
         row = QHBoxLayout(self.ct_row)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("CT"))
+        row.addWidget(Words("CT"))
         row.addWidget(self.ct.native, 1)
         self.body = QWidget()
         body = QVBoxLayout(self.body)
@@ -168,7 +169,7 @@ class ReaderPart(QWidget):
         layout.setColumnStretch(1, 1)
         layout.addWidget(self.findings, 0, 0, 1, 2)
         layout.addWidget(self.impression, 1, 0, 1, 2)
-        layout.addWidget(QLabel("CO-RADS"), 2, 0)
+        layout.addWidget(Words("CO-RADS"), 2, 0)
         layout.addWidget(self.co_rads, 2, 1)
         layout.addWidget(self.scores, 3, 0, 1, 2)
         layout.addWidget(self.sign, 4, 0)
@@ -220,9 +221,9 @@ class _Preview(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stale = paragraph("<i>The labels were changed since.</i>")
+        self.stale = marked("<i>The labels were changed since.</i>")
         self.picture = _Picture()
-        self.text = QLabel()
+        self.text = Words()
         self.text.setWordWrap(True)
         self.text.setTextFormat(Qt.TextFormat.PlainText)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -246,7 +247,7 @@ class _Preview(QWidget):
         self.hide()
 
 
-class _Picture(QLabel):
+class _Picture(Words):
     """A picture that is as wide as there is room, and as tall as that makes it."""
 
     def __init__(self) -> None:

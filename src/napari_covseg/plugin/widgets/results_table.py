@@ -14,6 +14,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import plain
+
 if TYPE_CHECKING:
     from napari_covseg.quantify.volumes import Measurements, SideMeasurements
 
@@ -44,7 +46,7 @@ class ResultsTable(QTableWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip("Click a row to go to the slice with most lesion on that side")
         for column, tip in enumerate(_TIPS):
-            self.horizontalHeaderItem(column).setToolTip(tip)
+            self.horizontalHeaderItem(column).setToolTip(plain(tip))
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.horizontalHeader().setMinimumSectionSize(36)
         self.horizontalHeader().setHighlightSections(False)

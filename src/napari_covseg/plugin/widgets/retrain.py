@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import notification_manager, show_error, show_warning
+from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_covseg.domain.errors import CovsegError
@@ -25,6 +26,7 @@ from napari_covseg.plugin.retrain_texts import (
     why_not,
 )
 from napari_covseg.plugin.retraining import Overview, Retraining, give_up_steps, overview_steps
+from napari_covseg.plugin.telling import show_error, show_warning
 from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.author import author_or_ask
 from napari_covseg.plugin.widgets.pieces import docked
@@ -153,7 +155,9 @@ class RetrainWidget(QWidget):
         view.models.show_models(overview.models)
         view.log.show_lines(overview.log)
         view.material.setText(roles_text(material))
-        view.certainty.setText(f"<small>How sure it will be: {certainty_text(material)}.</small>")
+        view.certainty.setText(
+            f"<small>How sure it will be: {escape(certainty_text(material))}.</small>"
+        )
         view.material.setVisible(bool(material.cases))
         view.certainty.setVisible(not why_not(material))
         if asked is not None and asked.asked:

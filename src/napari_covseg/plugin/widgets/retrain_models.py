@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QDialogButtonBox,
     QGridLayout,
     QHeaderView,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
     QSizePolicy,
@@ -23,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_covseg.plugin.plain import plain
+from napari_covseg.plugin.plain import Markup, plain
 from napari_covseg.plugin.widgets.pieces import Running
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class ModelsView(QWidget):
         self.rollback.setToolTip("Bring back the model that was live before; nothing is lost")
         self.running = Running()
         self.running.hide()
-        title = QLabel("<b>Models</b>")
+        title = Markup("<b>Models</b>")
         grid = QGridLayout()
         grid.setSpacing(4)
         for place, part in enumerate((self.details, self.compare, self.promote, self.rollback)):
@@ -155,7 +154,7 @@ class _Table(QTableWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         for column, tip in enumerate(_TIPS):
-            self.horizontalHeaderItem(column).setToolTip(tip)
+            self.horizontalHeaderItem(column).setToolTip(plain(tip))
         self.verticalHeader().hide()
         self.verticalHeader().setMinimumSectionSize(16)
         self.verticalHeader().setDefaultSectionSize(22)

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_covseg.plugin import preferences
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.widgets.pieces import Folded
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class RetrainOptions(Folded):
             ("Other", self.settings, "Settings of the training, as covseg train --set takes them"),
             ("Gate", self.promote, "If not, you decide when it has passed"),
         ):
-            control.setToolTip(tip)
+            control.setToolTip(plain(tip))
             # Their own least widths are those of their longest texts, too much for the dock.
             control.setMinimumWidth(60)
             form.addRow(title, control)

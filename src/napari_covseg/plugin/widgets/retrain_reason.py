@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
+from napari_covseg.plugin.plain import Words
 from napari_covseg.plugin.widgets.pieces import paragraph
 
 ASK = "Your reason, kept with the model for good:"
@@ -26,7 +27,7 @@ class ReasonDialog(QDialog):
         self.ok.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.addWidget(paragraph(told))
-        layout.addWidget(QLabel(ASK))
+        layout.addWidget(Words(ASK))
         layout.addWidget(self.text)
         layout.addWidget(self.buttons)
         self.text.textChanged.connect(lambda: self.ok.setEnabled(bool(self.reason)))

@@ -20,7 +20,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_covseg.plugin.widgets.pieces import paragraph
+from napari_covseg.plugin.plain import plain
+from napari_covseg.plugin.widgets.pieces import marked, paragraph
 
 if TYPE_CHECKING:
     from napari_covseg.cases.gate import GateDecision, GateRow
@@ -52,9 +53,9 @@ class RetrainVerdict(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("verdict")
-        self.title, self.reason = paragraph(), paragraph()
+        self.title, self.reason = marked(), paragraph()
         self.table = GateTable()
-        self.certainty = paragraph()
+        self.certainty = marked()
         self.promote = QPushButton("Promote all the same…")
         self.promote.setToolTip("Make the new model live; your reason is kept with it")
         layout = QVBoxLayout(self)
@@ -90,7 +91,9 @@ class RetrainVerdict(QFrame):
         )
         self.reason.setText(sentence(decision))
         self.table.show_decision(decision)
-        self.certainty.setText(f"<small>{_capital(decision.certainty)}. {_left(decision)}</small>")
+        self.certainty.setText(
+            f"<small>{escape(_capital(decision.certainty))}. {escape(_left(decision))}</small>"
+        )
         offered = verdict.new.sha256 is not None and not verdict.new.live
         self.promote.setVisible(offered)
         self.promote.setText("Promote…" if decision.promote else "Promote all the same…")
@@ -123,7 +126,7 @@ class GateTable(QTableWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(_INTERVAL, QHeaderView.ResizeMode.Stretch)
         for column, tip in enumerate(_TIPS):
-            self.horizontalHeaderItem(column).setToolTip(tip)
+            self.horizontalHeaderItem(column).setToolTip(plain(tip))
         self.verticalHeader().hide()
         self.verticalHeader().setMinimumSectionSize(14)
         self.verticalHeader().setDefaultSectionSize(18)
@@ -161,7 +164,9 @@ class GateTable(QTableWidget):
                 item.setTextAlignment(right)
             if not row.passed:
                 item.setForeground(QColor(tone(self, BAD)))
-            item.setToolTip(row.note or ("" if row.passed else "the interval reaches too far"))
+            item.setToolTip(
+                plain(row.note or ("" if row.passed else "the interval reaches too far"))
+            )
             font = self.font()
             font.setBold(row.name == "overall" and column != _INTERVAL)
             item.setFont(font)

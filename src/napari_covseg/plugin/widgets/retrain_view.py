@@ -10,7 +10,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -19,8 +18,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_covseg.plugin.expected_time import duration
+from napari_covseg.plugin.plain import Markup
 from napari_covseg.plugin.widgets.device_line import DeviceLine
-from napari_covseg.plugin.widgets.pieces import Folded, paragraph, primary_button, scrolled
+from napari_covseg.plugin.widgets.pieces import Folded, marked, paragraph, primary_button, scrolled
 from napari_covseg.plugin.widgets.retrain_curves import RetrainCurves
 from napari_covseg.plugin.widgets.retrain_models import ModelsView
 from napari_covseg.plugin.widgets.retrain_options import RetrainOptions
@@ -51,7 +51,7 @@ class RetrainView(QWidget):
         self.open_store = QPushButton("Open a case store…")
         self.open_store.setToolTip("The folder that covseg dataset init or Dataset made")
         self.unfinished = UnfinishedBanner()
-        self.material, self.certainty = paragraph(), paragraph()
+        self.material, self.certainty = paragraph(), marked()
         self.curves = RetrainCurves()
         self.verdict = RetrainVerdict()
         self.models = ModelsView()
@@ -230,7 +230,7 @@ class LogFold(Folded):
 
     def __init__(self) -> None:
         super().__init__("Decisions")
-        self.text = QLabel()
+        self.text = Markup()
         self.text.setWordWrap(True)
         self.text.setTextFormat(Qt.TextFormat.RichText)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

@@ -10,6 +10,7 @@ from napari_covseg.cases.records import Decision, Difficulty, Kind, State
 from napari_covseg.domain.errors import UsageError
 from napari_covseg.editing.consensus import Difference
 from napari_covseg.plugin.desk import desk_of
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.review_deciding import Verdict
 from napari_covseg.plugin.review_layers import Turns
 from napari_covseg.plugin.review_opening import Opened
@@ -85,7 +86,9 @@ class CaseReview:
                 f"See {'prediction' if basis.version.kind is Kind.PREDICTION else 'before'}"
                 f"  ({BEFORE_KEY})"
             )
-            page.before.setToolTip(f"See {started_from(basis)}, and back. Key: {BEFORE_KEY}.")
+            page.before.setToolTip(
+                plain(f"See {started_from(basis)}, and back. Key: {BEFORE_KEY}.")
+            )
             self._regions = sorted(basis.changes.regions, key=_by_slice)
             viewer = self.viewing.viewer
             self.turns = Turns(viewer, served.ct, basis.lungs, basis.lesions, basis.changes)

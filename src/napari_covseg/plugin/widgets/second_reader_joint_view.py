@@ -6,7 +6,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QVBoxLayout,
@@ -14,6 +13,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_covseg.editing.consensus import Rule
+from napari_covseg.plugin.plain import Markup, Words, plain
 from napari_covseg.plugin.widgets.pieces import paragraph
 from napari_covseg.plugin.widgets.second_reader_tables import ChoiceTable, Column, RowsTable
 
@@ -46,7 +46,7 @@ class JointPage(QWidget):
         super().__init__()
         self.title, self.stands, self.note = (paragraph() for _ in range(3))
         self.title.setStyleSheet("QLabel { font-weight: 600; font-size: 14px; }")
-        self.legend = QLabel("")
+        self.legend = Markup("")
         self.legend.setStyleSheet(_LEGEND)
         self.legend.setWordWrap(True)
         self.outlines = QCheckBox("Outlines")
@@ -56,7 +56,7 @@ class JointPage(QWidget):
         self.all = {rule: QPushButton(str(rule).capitalize()) for rule in Rule}
         for rule, button in self.all.items():
             button.setCheckable(True)
-            button.setToolTip(_TIPS[rule])
+            button.setToolTip(plain(_TIPS[rule]))
         self.table = ChoiceTable(_DIFFERENCES, (3, 9))
         self.comment = QLineEdit()
         self.comment.setPlaceholderText("Comment")
@@ -83,7 +83,7 @@ class JointPage(QWidget):
         column.addWidget(self.legend)
         column.addWidget(self.figures)
         row = QHBoxLayout()
-        row.addWidget(QLabel("All lesions in which they differ:"), 1)
+        row.addWidget(Words("All lesions in which they differ:"), 1)
         row.addWidget(self.outlines)
         column.addLayout(row)
         column.addLayout(everything)

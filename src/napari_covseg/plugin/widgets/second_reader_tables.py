@@ -17,6 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import plain
+
 _ROW = 24
 _CHOICE = 122
 
@@ -68,7 +70,7 @@ class RowsTable(QTableWidget):
                 index, modes.Stretch if column.grows else modes.ResizeToContents
             )
             item = self.horizontalHeaderItem(index)
-            item.setToolTip(column.tip)
+            item.setToolTip(plain(column.tip))
             side = Qt.AlignmentFlag.AlignRight if column.number else Qt.AlignmentFlag.AlignLeft
             item.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
         self.currentCellChanged.connect(self._on_current)
@@ -87,7 +89,7 @@ class RowsTable(QTableWidget):
                 item = QTableWidgetItem(text)
                 side = Qt.AlignmentFlag.AlignRight if column.number else Qt.AlignmentFlag.AlignLeft
                 item.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
-                item.setToolTip(tips[row] if tips else "")
+                item.setToolTip(plain(tips[row] if tips else ""))
                 self.setItem(row, index, item)
         self.blockSignals(False)
         self._fit()

@@ -7,7 +7,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QStackedWidget,
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_covseg.cases.records import Difficulty
+from napari_covseg.plugin.plain import Markup, Words, plain
 from napari_covseg.plugin.review_layers import legend_html
 from napari_covseg.plugin.review_waiting import Shown
 from napari_covseg.plugin.widgets.pieces import Folded, paragraph, primary_button, scrolled
@@ -105,7 +105,7 @@ class CasePage(QWidget):
         self.title.setStyleSheet("QLabel { font-weight: 600; font-size: 14px; }")
         self.note.setStyleSheet("QLabel { color: #d9a520; }")
         self.bar = ReviewBar(marks="changed")
-        self.bar_text = QLabel("")
+        self.bar_text = Words("")
         self.own = paragraph()
         self._build_changes()
         self._build_verdict()
@@ -128,13 +128,13 @@ class CasePage(QWidget):
         self.outlines = QCheckBox("Outline changes")
         self.outlines.setToolTip("Outline what was added, removed and given another class")
         self.outlines.setChecked(True)
-        self.legend = QLabel(legend_html("removed", "added", "other class"))
+        self.legend = Markup(legend_html("removed", "added", "other class"))
         self.legend.setStyleSheet(ON_BLACK)
         self.table = RowsTable(_CHANGES, (2, 7))
         self.previous = QPushButton(f"Previous  ({PREVIOUS_KEY})")
-        self.previous.setToolTip(f"Go to the change before. Key: {PREVIOUS_KEY}.")
+        self.previous.setToolTip(plain(f"Go to the change before. Key: {PREVIOUS_KEY}."))
         self.next = QPushButton(f"Next change  ({NEXT_KEY})")
-        self.next.setToolTip(f"Go to the next change. Key: {NEXT_KEY}.")
+        self.next.setToolTip(plain(f"Go to the next change. Key: {NEXT_KEY}."))
         self.changes = QWidget()
         grid = QGridLayout(self.changes)
         grid.setContentsMargins(0, 0, 0, 0)

@@ -7,12 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import (
-    notification_manager,
-    show_error,
-    show_info,
-    show_warning,
-)
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QWidget
 
@@ -31,6 +26,7 @@ from napari_covseg.plugin.session import (
     segmented_steps,
     session_of,
 )
+from napari_covseg.plugin.telling import show_error, show_info, show_warning
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.ct_box import ct_box, follow

@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_covseg.plugin.plain import Words, plain
 from napari_covseg.plugin.session import Case
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.device_line import DeviceLine
 from napari_covseg.plugin.widgets.legend import Legend
 from napari_covseg.plugin.widgets.opening import Opening
 from napari_covseg.plugin.widgets.options import SettingsForm
-from napari_covseg.plugin.widgets.pieces import Folded, Running, paragraph, primary_button, scrolled
+from napari_covseg.plugin.widgets.pieces import (
+    Folded,
+    Running,
+    marked,
+    paragraph,
+    primary_button,
+    scrolled,
+)
 from napari_covseg.plugin.widgets.results_table import ResultsTable
 from napari_covseg.plugin.widgets.view_bar import ViewBar
 
@@ -56,14 +63,14 @@ class SegmentView(QWidget):
         self.view_bar = ViewBar(viewing_of(viewer))
         self.form = SettingsForm(settings, available())
         self.device = DeviceLine()
-        self.notice = paragraph(f"<small>{NOTICE}</small>")
+        self.notice = marked(f"<small>{NOTICE}</small>")
         self._build()
 
     def _build(self) -> None:
         self.ct_row = QWidget()
         row = QHBoxLayout(self.ct_row)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("CT"))
+        row.addWidget(Words("CT"))
         row.addWidget(self.ct.native, 1)
         self.options = options = _Options(self.form)
         inner = QWidget()
@@ -148,8 +155,8 @@ class _Options(Folded):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for box in form:
-            label = QLabel(box.label)
-            label.setToolTip(box.tooltip)
+            label = Words(box.label)
+            label.setToolTip(plain(box.tooltip))
             layout.addRow(label, box.native)
         self.addWidget(rows)
 

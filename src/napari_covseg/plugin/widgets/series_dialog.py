@@ -12,14 +12,13 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QHeaderView,
-    QLabel,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_covseg.plugin.plain import plain
+from napari_covseg.plugin.plain import Words, plain
 
 if TYPE_CHECKING:
     from napari_covseg.io import SeriesInfo
@@ -45,9 +44,7 @@ class SeriesDialog(QDialog):
         self.buttons.rejected.connect(self.reject)
         self.table.itemDoubleClicked.connect(lambda _: self.accept())
         layout = QVBoxLayout(self)
-        layout.addWidget(
-            QLabel(plain(f"'{folder}' holds {len(series)} series. Which one to open?"))
-        )
+        layout.addWidget(Words(f"'{folder}' holds {len(series)} series. Which one to open?"))
         layout.addWidget(self.table)
         layout.addWidget(self.buttons)
         self._select_best()

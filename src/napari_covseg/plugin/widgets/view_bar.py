@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.planes import PLANES
 from napari_covseg.plugin.reading import LINKED_KEY, RULER_KEY, SLAB_KEY, reading_of
 from napari_covseg.plugin.slabs import KINDS, LEAST_MM, MOST_MM, SLICE, Slab
@@ -138,6 +139,6 @@ class ViewBar(QWidget):
 
 def _button(name: str, tip: str, key: str) -> QPushButton:
     button = QPushButton(f"{name}  ({key})")
-    button.setToolTip(f"{tip} Key: {key}.")
+    button.setToolTip(plain(f"{tip} Key: {key}."))
     button.setShortcut(key)
     return button

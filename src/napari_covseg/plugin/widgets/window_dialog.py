@@ -7,13 +7,12 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFormLayout,
-    QLabel,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_covseg.plugin.plain import plain
+from napari_covseg.plugin.plain import Words
 
 
 class WindowDialog(QDialog):
@@ -23,7 +22,7 @@ class WindowDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Not in Hounsfield units")
         self.setMinimumWidth(440)
-        why = QLabel(plain(reason))
+        why = Words(reason)
         why.setWordWrap(True)
         self.low, self.high = _spin(-1350), _spin(150)
         form = QFormLayout()
