@@ -13,8 +13,10 @@ from pathlib import Path
 
 def ours(path: str, output: str, model: str, device: str) -> dict[str, object]:
     """File to written label map; stages are told apart by the workflow's own progress."""
+    from napari_covseg.cli.process import tune
     from napari_covseg.workflows.segment import SegmentSettings, segment_file
 
+    tune()
     stages: dict[str, float] = {}
     start = time.perf_counter()
     steps = segment_file(path, output, SegmentSettings(model=model, device=device))
