@@ -7,7 +7,7 @@ import pytest
 from small_stores import corrected, lungs, new_store, predicted
 
 from napari_covseg.cases import clock
-from napari_covseg.cases.records import Kind, NewModel
+from napari_covseg.cases.records import CaseTaken, Kind, NewModel
 from napari_covseg.cases.store import CaseStore
 
 
@@ -103,3 +103,31 @@ def test_another_time_zone_changes_nothing(tmp_path, monkeypatch):
     assert apart < timedelta(minutes=10)
     assert all(moment.utcoffset() == timedelta(0) for moment in found.values())
     assert [one.number for one in CaseStore.open(store.folder).history("case_0001")] == [1, 2, 3, 4]
+
+
+def test_a_claim_of_a_clock_that_is_years_ahead_locks_no_case(tmp_path, monkeypatch):
+    """One that is ahead by a time zone is believed, and later ones count again."""
+    store = new_store(tmp_path / "store", cases=2)
+    ahead = timedelta(0)
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return datetime.now(zone) + ahead
+
+    monkeypatch.setattr(clock, "datetime", Wrong)
+    ahead = timedelta(days=3650)
+    store.claim("case_0001", "A")
+    assert store.case("case_0001").claimed_by == "A"
+    ahead = timedelta(hours=14)
+    store.claim("case_0002", "A")
+    ahead = timedelta(0)
+    assert [store.case(f"case_000{n}").claimed_by for n in (1, 2)] == ["", "A"]
+    with pytest.raises(CaseTaken):
+        store.claim("case_0002", "B")
+    store.claim("case_0001", "B")
+    claimed = store.case("case_0001")
+    assert claimed.claimed_by == "B"
+    assert claimed.claimed_until - datetime.now(UTC) < timedelta(minutes=121)
+    with pytest.raises(CaseTaken, match="B has it in work"):
+        store.claim("case_0001", "A")

@@ -19,7 +19,6 @@ from sqlalchemy import Table, insert, select, update
 from sqlalchemy.orm import Session
 
 from napari_covseg.cases.author import check_author
-from napari_covseg.cases.clock import now
 from napari_covseg.cases.database import Database
 from napari_covseg.cases.place import (
     FILE,
@@ -32,7 +31,7 @@ from napari_covseg.cases.place import (
     place_of,
 )
 from napari_covseg.cases.postgres import PostgresIndex, go_on_counting
-from napari_covseg.cases.rows import log
+from napari_covseg.cases.rows import in_force, log
 from napari_covseg.cases.schema import (
     COMING,
     MOVED,
@@ -137,7 +136,7 @@ def _check_free(session: Session, name: str, author: str) -> None:
     query = (
         select(CaseRow.name, ClaimRow.author, ClaimRow.until)
         .join(CaseRow, CaseRow.id == ClaimRow.case_id)
-        .where(ClaimRow.until > now(session), ClaimRow.author != author)
+        .where(in_force(session), ClaimRow.author != author)
         .order_by(CaseRow.id)
     )
     held = session.execute(query).first()

@@ -15,7 +15,7 @@ from napari_covseg.cases.claims import CLAIM_MINUTES, claim_row
 from napari_covseg.cases.clock import now
 from napari_covseg.cases.queue import Candidate, Order, ordered
 from napari_covseg.cases.records import CaseRecord, CaseTaken, Score, State
-from napari_covseg.cases.rows import case_records, find_case
+from napari_covseg.cases.rows import case_records, find_case, in_force
 from napari_covseg.cases.schema import CaseRow, ClaimRow, ScoreRow, VersionRow
 from napari_covseg.domain.errors import InputError
 
@@ -147,9 +147,7 @@ class Queue(StoreBase):
         rows = list(session.scalars(select(CaseRow).order_by(CaseRow.id)))
         taken = set(
             session.scalars(
-                select(ClaimRow.case_id).where(
-                    ClaimRow.until > now(session), ClaimRow.author != author
-                )
+                select(ClaimRow.case_id).where(in_force(session), ClaimRow.author != author)
             )
         )
         scores = _scores(session, model) if model else {}

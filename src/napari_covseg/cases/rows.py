@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from napari_covseg.cases.clock import now
@@ -24,6 +25,7 @@ from napari_covseg.cases.schema import CaseRow, ClaimRow, EventRow, ReviewRow, V
 from napari_covseg.domain.errors import InputError
 
 _LAST = "last event"
+_AHEAD = timedelta(days=1)
 _FEW = 20
 """For so many cases the database is asked about them, for more about all."""
 
@@ -66,10 +68,21 @@ def newest_version(session: Session, case_id: int) -> VersionRow | None:
     )
 
 
+def in_force(session: Session) -> ColumnElement[bool]:
+    """Of claims that count: not run out, and not of a clock that is days ahead of this one.
+
+    Without a server each computer has its own clock. One that is years ahead would keep its cases
+    from everybody until then; wrong by a time zone it is believed.
+    """
+    moment = now(session)
+    return and_(ClaimRow.until > moment, ClaimRow.since <= moment + _AHEAD)
+
+
 def live_claim(session: Session, case_id: int) -> ClaimRow | None:
-    """The claim on a case, unless it has run out."""
-    row = session.get(ClaimRow, case_id)
-    return row if row is not None and row.until > now(session) else None
+    """The claim on a case, if it counts."""
+    return session.scalar(
+        select(ClaimRow).where(ClaimRow.case_id == case_id).where(in_force(session))
+    )
 
 
 def log(
@@ -127,8 +140,7 @@ def case_records(session: Session, rows: Iterable[CaseRow]) -> list[CaseRecord]:
     ):
         newest[case_id] = (identity, number)
     claims = {
-        row.case_id: row
-        for row in session.scalars(select(ClaimRow).where(ClaimRow.until > now(session)))
+        row.case_id: row for row in session.scalars(select(ClaimRow).where(in_force(session)))
     }
     return [_case(row, newest.get(row.id), claims.get(row.id)) for row in rows]
 
