@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,7 +37,7 @@ class Edit:
         """Memory held."""
         return self.index.nbytes + self.before.nbytes + self.after.nbytes
 
-    @property
+    @cached_property
     def where(self) -> tuple[NDArray[np.int64], ...]:
         """Positions ``(z, y, x)`` of the voxels, as arrays that index a volume."""
         local = np.unravel_index(self.index, box_shape(self.box))

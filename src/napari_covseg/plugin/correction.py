@@ -53,6 +53,7 @@ class Correction:
         self.viewing, self.ct, self.lungs, self.lesions = viewing, ct, lungs, lesions
         self.limits = Limits(inside_lung=True)
         self.value = int(Label.GGO)
+        self._spacing_mm = self.placement.geometry.spacing_mm  # asked for at every touch
         self.slices = Slices(ct.data.shape)
         self._look_at_layers()
         self.tally: Tally | None = None
@@ -124,9 +125,7 @@ class Correction:
     def canvas(self, layer: Labels) -> Canvas:
         """A layer's labels with the CT and the limits of now; lungs are not limited to the lung."""
         lungs = self.lung_data if layer is self.lesions else None
-        placement = self.placement
-        spacing = placement.geometry.spacing_mm
-        return Canvas(layer.data, self.ct.data, lungs, spacing, self.limits)
+        return Canvas(layer.data, self.ct.data, lungs, self._spacing_mm, self.limits)
 
     # Editing
 
