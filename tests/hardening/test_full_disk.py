@@ -3,16 +3,13 @@
 On a real file system of two megabytes, where the tests may mount one (as root on Linux).
 """
 
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 from kill_actions import model_in
 from label_phantom import label_map, series
+from small_disks import files_of, fill, mount, small_disk
 from small_stores import corrected, lungs, new_store, predicted, volume
 
 from napari_covseg.cases.records import Kind, NewVersion, State
@@ -22,42 +19,15 @@ from napari_covseg.io import read_labels, write_labels, write_volume
 from napari_covseg.io.atomic import write_json
 from napari_covseg.models.zoo import load
 
-SIZE = 2 * 2**20
 LEFT = (0, 4096, 12_288, 40_960, 90_112)
 """Bytes that are free when it is tried; tmpfs gives pages of 4096."""
-
-
-def _mount(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
 def disk(tmp_path):
     """A folder that holds two megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("a small disk can be mounted by root on Linux only")
-    if not _mount("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)):
-        pytest.skip("this system lets nobody mount")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
-def _fill(disk: Path, leave: int) -> Path:
-    """Take all space but so many bytes."""
-    filler = disk / "filler"
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    filler.write_bytes(bytes(max(0, free - leave)))
-    return filler
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(p.relative_to(folder)): p.read_bytes()
-        for p in folder.rglob("*")
-        if p.is_file() and p.name != "filler"
-    }
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 def test_saving_and_accepting(disk):
@@ -66,7 +36,7 @@ def test_saving_and_accepting(disk):
     failures: list[str] = []
     for number, leave in enumerate(LEFT):
         before = store.history("case_0001")
-        filler = _fill(disk, leave)
+        filler = fill(disk, leave)
         labels = lungs(size=1 + number)
         labels[5, 9] = np.arange(12) % 3 + number % 2
         saved = None
@@ -97,12 +67,12 @@ def test_saving_and_accepting(disk):
 def test_importing(disk):
     store = new_store(disk / "store")
     for number, leave in enumerate((0, 2000, 6000)):
-        filler = _fill(disk, leave)
-        before = _files(store.folder / "imagesTr")
+        filler = fill(disk, leave)
+        before = files_of(store.folder / "imagesTr")
         with pytest.raises(ResourceError, match=r"full|No space left"):
             store.add_case(volume(number + 5, (6, 60, 70)), author="A")
         filler.unlink()
-        assert _files(store.folder / "imagesTr") == before
+        assert files_of(store.folder / "imagesTr") == before
         assert len(CaseStore.open(store.folder).cases()) == 1
         assert store.verify() == []
     assert store.add_case(volume(9), author="A").name == "case_0002"
@@ -143,19 +113,19 @@ def _writers(folder):
 def test_files_are_whole_or_as_they_were(disk, tmp_path):
     for name, (write, read) in _writers(tmp_path).items():
         target = disk / name
-        filler = _fill(disk, 0)
+        filler = fill(disk, 0)
         with pytest.raises(ResourceError, match=r"full|No space left") as told:
             write(target)
         assert name in str(told.value)
-        assert _files(disk) == {}, name
+        assert files_of(disk) == {}, name
         filler.unlink()
         write(target)
         good = target.read_bytes()
-        filler = _fill(disk, 4096)
+        filler = fill(disk, 4096)
         if len(good) > 4096:
             with pytest.raises(ResourceError):
                 write(target)
-        assert _files(disk) == {name: good}
+        assert files_of(disk) == {name: good}
         if read:
             read(target)
         filler.unlink()
@@ -170,7 +140,7 @@ def test_a_models_older_self_stays(disk, tmp_path):
     home = disk / "model-0"
     made = ("unet2d", {"channels": [4, 8]}, first.recipe, {"version": "2"})
     for leave in (0, 4096, 8192):
-        filler = _fill(disk, leave)
+        filler = fill(disk, leave)
         with pytest.raises(ResourceError, match="make room"):
             write_checkpoint(home, "tiny", UNet2D((4, 8)), *made)
         assert load(home).sha256 == first.sha256
@@ -187,7 +157,7 @@ def test_bringing_a_model_in_and_promoting_it(disk, tmp_path):
     first = add_model(store, str(model_in(tmp_path, 0)), author="A")
     store.promote(first.sha256, by="A", why="good")
     for leave in (0, 4096, 8192):
-        filler = _fill(disk, leave)
+        filler = fill(disk, leave)
         with pytest.raises(ResourceError):
             add_model(store, str(model_in(tmp_path, 1)), author="A")
         filler.unlink()
@@ -204,8 +174,8 @@ def test_a_disk_that_may_only_be_read(disk, tmp_path):
     version = corrected(store, predicted(store))
     store.accept(version.id, reader="B", whole=True)
     home = model_in(disk, 0)
-    before = _files(disk)
-    assert _mount("mount", "-o", "remount,ro", str(disk))
+    before = files_of(disk)
+    assert mount("mount", "-o", "remount,ro", str(disk))
     again = CaseStore.open(store.folder)
     assert again.case("case_0001").state is State.ACCEPTED
     assert again.verify() == []
@@ -223,4 +193,4 @@ def test_a_disk_that_may_only_be_read(disk, tmp_path):
             act()
         assert "\n" not in str(told.value)
     assert load(home).name == "tiny"
-    assert _files(disk) == before
+    assert files_of(disk) == before

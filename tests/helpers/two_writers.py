@@ -5,14 +5,16 @@ from pathlib import Path
 
 from small_stores import lungs, volume
 
-from napari_covseg.cases.records import Kind, NewVersion, OpenBranches
+from napari_covseg.cases.records import Kind, NewModel, NewVersion, OpenBranches
 from napari_covseg.cases.store import CaseStore
 
 ROUNDS = 6
 
 
 def annotate(folder: Path, author: str, seed: int, told: Connection) -> None:
-    """Correct and accept the same case as the others do, and add scans; say what is certain."""
+    """Correct and accept the same case as the others do, add scans, and promote models of their
+    own; say what is certain.
+    """
     store = CaseStore.open(folder)
     first = store.history("case_0001")[0].id
     told.send(("ready", ""))
@@ -36,6 +38,10 @@ def annotate(folder: Path, author: str, seed: int, told: Connection) -> None:
             else:
                 told.send(("accepted", saved.version.id))
                 break
+        model = NewModel(f"{seed:032x}{step:032x}", f"m{seed}-{step}", code_version="1")
+        store.record_model(model, author=author)
+        store.promote(model.sha256, by=author, why="newer")
+        told.send(("live", model.sha256))
         if step % 2 == 0:
             told.send(("case", store.add_case(volume(100 * seed + step), author=author).name))
     told.send(("done", ""))
