@@ -7,6 +7,7 @@ A writer takes the lock when it begins, so that what it has read cannot change b
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from napari_covseg.cases.schema import MOVED, Base, schema_told
 from napari_covseg.domain.errors import CovsegError, InputError, ResourceError
 
 BUSY_SECONDS = 30.0
+_LONGEST = 512
+"""SQLite's own limit for a path."""
 
 
 class SqliteIndex:
@@ -111,6 +114,12 @@ class SqliteIndex:
                 f"{name}: the folder of the case store is gone (moved, or its drive is not "
                 "connected); bring it back and try again"
             )
+        if "unable to open" in text and _is_too_long(self._file):
+            return InputError(
+                f"{name}: the path to this case store is too long for its index (SQLite opens "
+                f"{_LONGEST} bytes, with its journal); move the store to a shorter path, or keep "
+                "the index on a server (covseg dataset init --index)"
+            )
         if "locked" in text:
             return locked(name)
         if "readonly" in text or "read-only" in text:
@@ -122,6 +131,10 @@ class SqliteIndex:
         if isinstance(error.orig, sqlite3.IntegrityError) and "never changed" in text:
             return InputError(f"{name}: {text}")
         return ResourceError(f"{name}: {FILE} cannot be used ({text})")
+
+
+def _is_too_long(file: Path) -> bool:
+    return len(os.fsencode(os.path.realpath(file))) + len("-journal") > _LONGEST
 
 
 def _engine(file: Path) -> Engine:
