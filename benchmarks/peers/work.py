@@ -54,9 +54,9 @@ def measure(segment: Segment, volume: CTVolume, warm_up: bool) -> tuple[Labels, 
     """Labels, and the time they took: by the clock, and of all processors together."""
     if warm_up:
         segment(middle(volume, WARM_UP_SLICES))
-    before, start = _processor_s(), time.perf_counter()
+    before, start = processor_s(), time.perf_counter()
     labels = segment(volume)
-    took = {"total_s": time.perf_counter() - start, "cpu_s": _processor_s() - before}
+    took = {"total_s": time.perf_counter() - start, "cpu_s": processor_s() - before}
     return labels, {**took, "slices": len(volume.hu)}
 
 
@@ -68,6 +68,7 @@ def agreement(labels: Labels, reference: Labels) -> dict[str, float]:
     return {"same": float((labels == reference).mean()), "lung_dice": dice}
 
 
-def _processor_s() -> float:
+def processor_s() -> float:
+    """What this process and those it waited for have had of all processors."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
