@@ -17,9 +17,11 @@ from napari_covseg.domain.errors import InputError
 from napari_covseg.domain.progress import Progress
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.plugin import classify_texts as texts
-from napari_covseg.plugin.classifying import HEAT_MARK, grey_of
+from napari_covseg.plugin.classifying import HEAT_MARK, bring_forward, grey_of
 from napari_covseg.plugin.classifying_folder import FileRow, Order, write_rows
 from napari_covseg.plugin.layers import ct_layer
+from napari_covseg.plugin.napari_versions import camera_of
+from napari_covseg.plugin.planes import AXIAL, CORONAL
 from napari_covseg.plugin.session import session_of
 from napari_covseg.plugin.widgets import classify as classify_widget
 from napari_covseg.plugin.widgets import errors as errors_shown
@@ -376,3 +378,24 @@ def test_the_shipped_classifier_answers_for_a_ct(widget, viewer, qtbot, phantom)
     assert 0.5 < shown.heat.data.max() <= 1
     assert len(shown.classified.result.similar) == 5
     assert "421 pictures" in widget.view.result.about_words.text()
+
+
+def test_a_picture_beside_a_ct_stands_upright_and_leaves_the_ct_its_slices(widget, viewer, phantom):
+    data, arguments, _ = ct_layer(phantom.volume)
+    ct = viewer.add_image(data, **arguments)
+    steps = [one.step for one in viewer.dims.range]
+    widget.viewing.set_plane(CORONAL)
+    grey = np.zeros((30, 50), np.float32)
+    picture = widget._on_opened((grey, {"name": "X-ray"}, "image"))
+    assert (ct.visible, picture.visible) == (False, True)
+    assert widget.viewing.plane is AXIAL
+    assert [one.step for one in viewer.dims.range] == steps
+    assert [str(unit) for unit in viewer.layers.extent.units] == ["millimeter"] * 3
+    middle, own = camera_of(viewer).center[-2:], picture.extent.world
+    assert np.allclose(middle, own.mean(axis=0))
+    assert np.allclose(middle, ct.extent.world.mean(axis=0)[1:], atol=ct.scale[1])
+    bring_forward(viewer, ct)
+    assert (ct.visible, picture.visible) == (True, False)
+    zoom = camera_of(viewer).zoom = 9.0
+    bring_forward(viewer, ct)
+    assert camera_of(viewer).zoom == zoom, "it was seen already: the view stays"

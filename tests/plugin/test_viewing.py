@@ -205,6 +205,18 @@ def test_hovering_shows_the_readout(reading, phantom):
     assert reading._hud.text("readout").startswith(f"{phantom.volume.hu[z, y, x]} HU")
 
 
+def test_the_readout_follows_the_slice_under_a_cursor_at_rest(reading, phantom):
+    z, y, x = 20, 48, 48
+    lps = phantom.volume.geometry.affine @ (x, y, z, 1)
+    reading.viewer.cursor.position = tuple(lps[2::-1])
+    mouse_move_callbacks(reading.viewer, event("mouse_move", position=tuple(lps[2::-1])))
+    reading.go_to_slice(23)
+    assert reading._hud.text("readout").startswith(f"{phantom.volume.hu[23, y, x]} HU")
+    assert phantom.volume.hu[23, y, x] != phantom.volume.hu[z, y, x]
+    reading.set_plane(CORONAL)
+    assert reading._hud.text("readout") == ""
+
+
 def test_scale_bar_is_shown(reading):
     assert reading.viewer.canvas.overlays.scale_bar.visible
 

@@ -15,6 +15,8 @@ from napari_covseg.domain.progress import Progress, Steps
 from napari_covseg.domain.volume import CTVolume
 from napari_covseg.plugin.layers import LayerTuple, ct_layer, is_ct, volume_of
 from napari_covseg.plugin.no_triton import without_triton
+from napari_covseg.plugin.planes import AXIAL
+from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.workflows.classify_settings import ClassifySettings
 
 if TYPE_CHECKING:
@@ -206,11 +208,31 @@ def heat_layer(result: Classification, layer: Image) -> LayerTuple:
 
 def bring_forward(viewer: Viewer, layer: Image) -> None:
     """Show what is to be classified: a picture alone, a CT without the pictures that hide it."""
-    picture = is_picture_layer(layer)
-    for other in viewer.layers:
-        if other is not layer and (picture or other.ndim == 2):
-            other.visible = False
-    layer.visible = True
+    picture, viewing = is_picture_layer(layer), viewing_of(viewer)
+    hiding = [
+        other
+        for other in viewer.layers
+        if other is not layer and other.visible and (picture or other.ndim == 2)
+    ]
+    for other in hiding:
+        other.visible = False
+    if picture:
+        # In the other planes of a CT a picture stands on its head.
+        viewing.set_plane(AXIAL)
+    if hiding or not layer.visible:
+        layer.visible = True
+        viewing.fit(layer)
+
+
+def over_ct(ct: Image, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Where a picture of this shape lies beside a CT: about its middle, on its pixels.
+
+    It has no size of its own. In another pixel size the CT would have other slices for napari, and
+    in another unit it would lose its millimetres.
+    """
+    size, start = np.array(ct.scale[-2:]), np.array(ct.translate[-2:])
+    before = (np.array(ct.data.shape[-2:]) - np.array(shape)) // 2
+    return {"scale": size, "translate": start + before * size, "units": ct.units[-2:]}
 
 
 def _heat_colours() -> Any:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 OVERLAY_KEY = "H"
 PLANE_KEYS = {"Axial": "F5", "Coronal": "F6", "Sagittal": "F7"}
 ZOOM_PER_NOTCH = 1.15
+_FILLED = 0.95
 
 _attached: WeakKeyDictionary[Any, Viewing] = WeakKeyDictionary()
 
@@ -82,7 +83,7 @@ class Viewing:
         viewer.layers.events.removed.connect(self._on_layers)
         viewer.dims.events.order.connect(self._on_order)
         viewer.dims.events.ndisplay.connect(self._on_order)
-        viewer.dims.events.point.connect(self.write_corner)
+        viewer.dims.events.point.connect(self._on_point)
         viewer.mouse_wheel_callbacks.insert(0, self._on_wheel)
         viewer.mouse_drag_callbacks.append(self._on_drag)
         viewer.mouse_move_callbacks.append(self._on_move)
@@ -149,6 +150,20 @@ class Viewing:
             return
         self.set_plane(AXIAL)
         self.viewer.dims.set_point(0, float(layer.translate[0] + z * layer.scale[0]))
+
+    def fit(self, layer: Image) -> None:
+        """Show the whole of one layer; napari's own way fails for a picture beside a CT."""
+        viewer, canvas = self.viewer, canvas_widget(self.viewer)
+        missing = viewer.dims.ndim - layer.ndim
+        axes = [axis - missing for axis in viewer.dims.displayed]
+        if canvas is None or viewer.dims.ndisplay != 2 or min(axes) < 0:
+            viewer.reset_view()
+            return
+        low, high = np.asarray(layer.extent.world)[:, axes]
+        size = high - low + np.asarray(layer.scale)[axes]
+        camera = camera_of(viewer)
+        camera.center = tuple((low + high) / 2)
+        camera.zoom = _FILLED * min(canvas.height() / size[0], canvas.width() / size[1])
 
     def _label_layers(self) -> list[Labels]:
         from napari.layers import Labels
@@ -219,7 +234,19 @@ class Viewing:
             return
         set_orientation(self.viewer, *self._plane.growth)
         self._write_all()
+        if self._hud is not None:
+            self._hud.set_text("readout", "")
         self.changed.emit()
+
+    def _on_point(self) -> None:
+        self.write_corner()
+        if self._hud is None or not self._hud.text("readout"):
+            return
+        # The cursor stays where it is, over another slice.
+        dims, world = self.viewer.dims, list(self.viewer.cursor.position)
+        for axis in dims.not_displayed:
+            world[axis] = dims.point[axis]
+        self._hud.set_text("readout", self.readout(tuple(world)))
 
     def _on_wheel(self, viewer: Viewer, event: Any) -> None:
         """Slices by the wheel, zoom by Ctrl and the wheel; in 3D napari's own zoom."""

@@ -23,6 +23,7 @@ from napari_covseg.plugin.classifying import (
     classified_steps,
     is_source,
     opened_steps,
+    over_ct,
     remove,
     show_result,
     source_of,
@@ -253,9 +254,12 @@ class ClassifyWidget(ModelPanel):
 
     def _on_opened(self, made: LayerTuple) -> Image:
         data, arguments, _ = made
+        ct = self.viewing.ct
+        if ct is not None and data.ndim == 2:
+            arguments = {**arguments, **over_ct(ct, data.shape)}
         layer = self.viewer.add_image(data, **arguments)
         bring_forward(self.viewer, layer)
-        self.viewer.reset_view()
+        self.viewing.fit(layer)
         return layer
 
     def _on_row_opened(self, made: LayerTuple) -> None:
