@@ -105,6 +105,8 @@ def boxes_layer(found: Detection, placement: Placement) -> LayerTuple:
     corners = np.array([_corners(one.z, one.box_yx) for one in findings]).reshape(-1, 4, 3)
     data, frame, _ = lesions_layer(found.labels.labels, placement)
     del data
+    # The words in the colour of their box: white ones are lost over soft tissue.
+    colours = [LABEL_COLOURS[one.label] for one in findings] or "white"
     arguments: dict[str, Any] = {
         name: frame[name] for name in ("scale", "translate", "units", "axis_labels")
     }
@@ -113,7 +115,7 @@ def boxes_layer(found: Detection, placement: Placement) -> LayerTuple:
         "ndim": 3,
         "shape_type": "rectangle",
         "edge_width": 0.8,
-        "edge_color": [LABEL_COLOURS[one.label] for one in findings] or "white",
+        "edge_color": colours,
         "face_color": "transparent",
         "opacity": 0.9,
         "features": {
@@ -123,7 +125,7 @@ def boxes_layer(found: Detection, placement: Placement) -> LayerTuple:
         "text": {
             "string": "{class} {score:.2f}",
             "size": 9,
-            "color": "white",
+            "color": colours,
             "anchor": "upper_left",
         },
     }
