@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -22,6 +23,8 @@ from napari_covseg.reports.planes import Plane, Planes, Projection
 
 SEVERITY_COLOURS = "YlOrRd"
 """matplotlib's colours for shares of lesion, light to dark: told apart by lightness alone too."""
+_HEALTHY = "#5a5a5a"
+"""Lung without lesion; the lightest of those colours would look like some."""
 _WIDTH = 7.1
 """Inches: the width of a page between its margins."""
 _DPI, _KEY_DPI = 190, 220
@@ -120,15 +123,11 @@ def _outline(axes: Axes, plane: Plane, thick: float) -> None:
 def _draw_projection(figure: Figure, axes: Axes, projection: Projection) -> None:
     rows_mm, columns_mm = projection.spacing_mm
     scale = ScalarMappable(Normalize(0, 100), SEVERITY_COLOURS)
-    shown = np.ma.masked_invalid(projection.percent)
-    axes.imshow(
-        shown,
-        cmap=SEVERITY_COLOURS,
-        vmin=0,
-        vmax=100,
-        aspect=rows_mm / columns_mm,
-        interpolation="nearest",
-    )
+    lungs = np.ma.masked_invalid(projection.percent)
+    placed: dict[str, Any] = {"aspect": rows_mm / columns_mm, "interpolation": "nearest"}
+    axes.imshow(0.0 * lungs, cmap=ListedColormap([_HEALTHY]), **placed)
+    shown = np.ma.masked_equal(lungs, 0.0)
+    axes.imshow(shown, cmap=SEVERITY_COLOURS, vmin=0, vmax=100, **placed)
     axes.set_axis_off()
     letters(axes, "S", "I", size=8)
     write(axes, "share of lesion, %", 0.02, 0.96, 8, "left")

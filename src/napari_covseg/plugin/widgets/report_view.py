@@ -67,7 +67,7 @@ class ReportView(QWidget):
         self.reader = ReaderPart()
         self.copy = QPushButton("Copy findings")
         self.copy.setToolTip("Put the findings on the clipboard as plain text")
-        self.browse = QPushButton("Open in browser")
+        self.browse = QPushButton("In browser")
         self.browse.setToolTip("Look at the whole report; nothing is saved")
         self.look = QPushButton("Preview")
         self.look.setToolTip("Measure, and show key pictures and findings here")
@@ -159,6 +159,8 @@ class ReaderPart(QWidget):
         self.impression = _text("Impression (optional)", 56)
         self.co_rads = QComboBox()
         self.co_rads.addItems(_CO_RADS)
+        # Its longest line is wider than the dock where that has a scroll bar.
+        self.co_rads.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.co_rads.setToolTip("Suspicion of COVID-19, after Prokop et al. 2020; never computed")
         self.scores = paragraph()
         self.signed = paragraph("Not signed")
