@@ -14,7 +14,8 @@ from napari_covseg.domain.progress import run_to_end
 from napari_covseg.domain.volume import LabelMap
 from napari_covseg.quantify.change import compare_scans, find_change
 from napari_covseg.quantify.mapping import Mapping
-from napari_covseg.quantify.registration import Registration, RegistrationQuality
+from napari_covseg.quantify.registration import Registration
+from napari_covseg.quantify.registration_quality import RegistrationQuality
 
 GGO, SOLID = Label.GGO, Label.CONSOLIDATION
 MOVED = affine((4, -3, 8), (1.05, 0.96, 1.1), (12, -7, 15))

@@ -31,7 +31,8 @@ from napari_covseg.quantify.lobes import misfit
 from napari_covseg.quantify.mapping import Carrier
 from napari_covseg.quantify.profile import LungProfile
 from napari_covseg.quantify.regions import Regions
-from napari_covseg.quantify.registration import Registration, RegistrationQuality, register
+from napari_covseg.quantify.registration import Registration, register
+from napari_covseg.quantify.registration_quality import RegistrationQuality
 from napari_covseg.quantify.tally import Tally
 from napari_covseg.quantify.volumes import Measurements, measure
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from napari_covseg.domain.change import ChangeLabel
 from napari_covseg.quantify import change as rules
-from napari_covseg.quantify import lesion_changes, registration
+from napari_covseg.quantify import lesion_changes
+from napari_covseg.quantify import registration_quality as fit
 from napari_covseg.quantify.change_figures import STATES, AmountChange, RegionChange
 from napari_covseg.reports.document import (
     RESEARCH_USE,
@@ -237,7 +238,7 @@ def _choices() -> str:
         f"overlap of {100 * lesion_changes.OVERLAP_SHARE:.0f} % of the smaller one, or by centres "
         f"within {lesion_changes.NEAR_MM:.0f} mm; grown and shrunk mean "
         f"{lesion_changes.GROWN_PERCENT:.0f} % or more. A fit is good from a lung Dice of "
-        f"{registration.GOOD_DICE} and {registration.GOOD_MM} mm between surfaces on, fair from "
-        f"{registration.FAIR_DICE} and {registration.FAIR_MM:.0f} mm. Lung volumes that differ by "
+        f"{fit.GOOD_DICE} and {fit.GOOD_MM} mm between surfaces on, fair from "
+        f"{fit.FAIR_DICE} and {fit.FAIR_MM:.0f} mm. Lung volumes that differ by "
         f"more than {rules.BREATH_PERCENT:.0f} % are warned of."
     )
