@@ -225,7 +225,8 @@ class CorrectWidget(QWidget):
         self._show_soon()
 
     def _on_slice(self) -> None:
-        if not self._retired and self.correction is not None:
+        # At rest, behind another tab, it is shown when the widget is seen again.
+        if self._active and not self._retired and self.correction is not None:
             self._show_review(self.correction)
 
     def _show_soon(self) -> None:
