@@ -1,67 +1,26 @@
 """Killed at any moment, the store opens again and has all that a caller was told is kept."""
 
-import multiprocessing
 import random
-import time
 
 import pytest
-from kill_worker import work
+from kill_actions import annotate
+from killed import check_store, killing_context, until_killed
 from small_stores import new_store
 
 from napari_covseg.cases.store import CaseStore
-from napari_covseg.io.labels import read_labels
 
 ROUNDS = 20
 
 
-def _context():
-    forks = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if forks else "spawn")
-    if forks:
-        context.set_forkserver_preload(["napari_covseg.cases.store"])
-    return context
-
-
-def _until_killed(context, folder, seed: int, rng: random.Random) -> list[tuple[str, str]]:
-    """What the process said before it was killed, at a random moment of what it did next."""
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(folder, seed, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    told = [ours.recv()]
-    before = time.monotonic()
-    steps = rng.randint(1, 3)
-    told += [ours.recv() for _ in range(steps)]
-    time.sleep(rng.uniform(0, 1.5 * (time.monotonic() - before) / steps))
-    process.kill()
-    process.join()
-    try:
-        while True:
-            told.append(ours.recv())
-    except EOFError:
-        return told
-
-
 @pytest.mark.slow
 def test_kill_9_in_a_loop(tmp_path):
+    """While one case is corrected and accepted, and others are added, in turn."""
     store = new_store(tmp_path / "store")
-    rng, context = random.Random(0), _context()
-    versions, cases = set(), {"case_0001"}
+    rng, context, told = random.Random(0), killing_context(), []
     for seed in range(ROUNDS):
-        told = _until_killed(context, store.folder, seed, rng)
-        versions |= {what for kind, what in told if kind == "version"}
-        cases |= {what for kind, what in told if kind == "case"}
-        again = CaseStore.open(store.folder)
-        history = again.history("case_0001")
-        assert versions <= {one.id for one in history}
-        assert [one.number for one in history] == list(range(1, len(history) + 1))
-        assert cases <= {one.name for one in again.cases()}
-        assert [p for p in again.verify() if not p.harmless] == []
-        record = again.case("case_0001")
-        if record.accepted is not None:
-            written = read_labels(again.labels_path("case_0001")).labels
-            assert (written == again.labels(record.accepted).labels).all()
-    assert len(versions) >= ROUNDS
+        told += until_killed(context, annotate, store.folder, tmp_path, seed, rng)
+        check_store(store.folder, told)
+    assert len({what for kind, what in told if kind == "version"}) >= ROUNDS
     for one in CaseStore.open(store.folder).history("case_0001"):
         store.labels(one.id)
 

@@ -26,7 +26,7 @@ def test_killed_at_a_random_moment(tmp_path, action):
     rng, told = random.Random(action), []
     for seed in range(ROUNDS):
         said = until_killed(
-            killing_context(), action, store.folder, tmp_path / "own", seed + 1, rng
+            killing_context(), ACTIONS[action], store.folder, tmp_path / "own", seed + 1, rng
         )
         assert said
         told = said if action == "train" else told + said

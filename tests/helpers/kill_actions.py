@@ -40,6 +40,27 @@ def save(folder: Path, _: Path, seed: int, told: Connection) -> None:
         told.send(("accepted", saved.version.id))
 
 
+def annotate(folder: Path, _: Path, seed: int, told: Connection) -> None:
+    """Save corrections, accept every other one, and add cases in between."""
+    store = CaseStore.open(folder)
+    for step in range(FOREVER):
+        labels = lungs(size=1 + step % 5)
+        labels[5, 9, :] = (seed + step) % 3
+        newest = store.case("case_0001").newest
+        saved = store.save_version(
+            "case_0001",
+            labels,
+            NewVersion(author="A", kind=Kind.CORRECTION, parent=newest, reviewed=[step % 6]),
+        )
+        told.send(("version", saved.version.id))
+        if step % 2:
+            store.accept(saved.version.id, reader="A", whole=True)
+            told.send(("accepted", saved.version.id))
+        if step % 3 == 0:
+            added = store.add_case(volume(1000 * seed + step + 1), author="A")
+            told.send(("case", added.name))
+
+
 def add(folder: Path, own: Path, seed: int, told: Connection) -> None:
     """Import CTs, from files, with labels."""
     from napari_covseg.domain.progress import run_to_end

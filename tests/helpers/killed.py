@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import kill_actions
+from kill_actions import Action
 
 from napari_covseg.cases.store import CaseStore
 from napari_covseg.io.labels import read_labels
@@ -30,11 +30,10 @@ def killing_context() -> Any:
 
 
 def until_killed(
-    context: Any, action: str, store: Path, own: Path, seed: int, rng: random.Random
+    context: Any, work: Action, store: Path, own: Path, seed: int, rng: random.Random
 ) -> Told:
     """What the process said before it was killed, at a random moment of what it did next."""
     ours, theirs = context.Pipe(duplex=False)
-    work = kill_actions.LONG[action]
     process = context.Process(target=work, args=(store, own, seed, theirs), daemon=True)
     process.start()
     theirs.close()

@@ -32,7 +32,9 @@ def main() -> int:
         for number in range(options.kills):
             action = actions[number % len(actions)]
             store, own = scenes[action]
-            new = killed.until_killed(context, action, store, own, number + 1, rng)
+            new = killed.until_killed(
+                context, kill_actions.LONG[action], store, own, number + 1, rng
+            )
             told[action] = new if action == "train" else told[action] + new
             said, counts[action] = said + len(new), counts[action] + 1
             killed.check_store(store, told[action])
