@@ -21,6 +21,7 @@ from napari_covseg.plugin.case_saving import (
     release_steps,
     save_steps,
 )
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.viewing import viewing_of
 from napari_covseg.plugin.widgets.asking import agreed
 from napari_covseg.plugin.widgets.dataset_case import version_text
@@ -229,7 +230,7 @@ class CaseActs:
         on, remarks = served.record.state is not State.FLAGGED, self._view.case.remarks
         if on and not remarks.comment:
             title, text = "Flag", f"What is it about {served.record.name}?"
-            comment, answered = QInputDialog.getText(self._parent, title, text)
+            comment, answered = QInputDialog.getText(self._parent, title, plain(text))
             if not answered or not comment.strip():
                 return
             remarks = replace(remarks, comment=comment.strip())
@@ -306,7 +307,8 @@ class CaseActs:
         listed = " and ".join(f"version {one.number} of {one.author}" for one in kept.beside)
         box = QMessageBox(self._parent)
         box.setWindowTitle("napari-covseg")
-        box.setText(f"Your work on {kept.record.name} is saved. Beside it stands {listed}.")
+        text = f"Your work on {kept.record.name} is saved. Beside it stands {listed}."
+        box.setText(plain(text))
         box.setInformativeText("Which one counts? Both are kept, whatever you choose.")
         mine = box.addButton("Accept mine", QMessageBox.ButtonRole.AcceptRole)
         compare = None

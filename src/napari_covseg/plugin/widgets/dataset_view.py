@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_covseg.plugin.plain import plain
 from napari_covseg.plugin.widgets.dataset_case import CasePanel
 from napari_covseg.plugin.widgets.dataset_history import VersionTable
 from napari_covseg.plugin.widgets.dataset_queue import Queue
@@ -95,10 +96,11 @@ class DatasetView(QWidget):
         self.predict.setText(
             f"Predict and rank {count} {cases}" if count else "All cases are ranked"
         )
-        self.predict.setToolTip(
+        tip = (
             f"With the live model ({overview.model}), in the background: labels to begin with, and "
             "how unsure the model is of them, which orders the queue"
         )
+        self.predict.setToolTip(plain(tip))
         self.predict.setEnabled(bool(count) and overview.writable)
         for button in (self.add, self.add_shown):
             button.setEnabled(overview.writable)
