@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
@@ -61,12 +62,40 @@ def measure(strokes: int) -> dict[str, float]:
     assert widget.correction is not None
     pairs = widget.correction.tally.pairs  # type: ignore[union-attr]
     assert pairs[:, 3].sum() == np.count_nonzero(ours.data == 3)
+    held, made = _fill_history(widget.correction, ours)
     widget.retire()
-    result = {name: median(values) for name, values in times.items()}
+    result = {
+        "history_mb": held,
+        "history_made_mb": made,
+        **{name: median(values) for name, values in times.items()},
+    }
     for kind in ("handled", "drawn"):
         both = zip(times[f"ours_{kind}"], times[f"bare_{kind}"], strict=True)
         result[f"ratio_{kind}"] = median(a / b for a, b in both)
     return result
+
+
+def _fill_history(correction: Any, layer: Any) -> tuple[float, float]:
+    """MB that the undo history holds after large edits, and that it would without a limit."""
+    from napari_covseg.editing.edit import changed
+    from napari_covseg.plugin.history import HISTORY_BYTES
+
+    box = (slice(100, 140), slice(100, 300), slice(100, 225))
+    mask = np.ones((40, 200, 125), bool)
+    edit_bytes = mask.size * 26  # napari's: three positions of 8 bytes, labels before and after
+    edits = 2 * HISTORY_BYTES // edit_bytes
+    for number in range(edits):
+        label = 3 + number % 2
+        correction.run(partial(lambda to, canvas: changed(canvas.labels, box, mask, to), label))
+    held = sum(_nbytes(step) for step in layer._undo_history)
+    return held / 1e6, edits * edit_bytes / 1e6
+
+
+def _nbytes(part: Any) -> int:
+    """Of all arrays in nested lists and tuples."""
+    if isinstance(part, list | tuple):
+        return sum(map(_nbytes, part))
+    return int(getattr(part, "nbytes", 0))
 
 
 def _chest() -> tuple[Any, Any]:
@@ -148,6 +177,15 @@ def _rows(said: Mapping[str, float]) -> list[Row]:
                 ratio <= LIMIT,
             )
         )
+    held, made = said["history_mb"], said["history_made_mb"]
+    rows.append(
+        Row(
+            f"the undo history after edits of {made:.0f} MB",
+            f"{held:.0f} MB held",
+            "<= 300 MB",
+            held <= 300,
+        )
+    )
     return rows
 
 
