@@ -183,7 +183,7 @@ def _rows(said: Mapping[str, float]) -> list[Row]:
             f"the undo history after edits of {made:.0f} MB",
             f"{held:.0f} MB held",
             "<= 300 MB",
-            held <= 300,
+            round(held) <= 300,
         )
     )
     return rows
