@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from napari_covseg.plugin.comparing import Compared
 from napari_covseg.plugin.napari_versions import camera_of, canvas_widget, unwrapped
@@ -31,6 +32,7 @@ class Beside:
         self._pane: PriorPane | None = None
         self._dock: Any = None
         self._width = 0
+        self._beside: dict[QDockWidget, int] = {}
         self._scaled = 1.0
 
     @property
@@ -46,6 +48,7 @@ class Beside:
             return
         canvas = canvas_widget(viewer)
         self._width = 0 if canvas is None else canvas.width()
+        self._beside = _left_docks(canvas.window() if canvas is not None else None)
         self._pane = PriorPane(viewer, ct, compared)
         self._dock = viewer.window.add_dock_widget(
             self._pane, name=TITLE, area="left", add_vertical_stretch=False
@@ -67,6 +70,8 @@ class Beside:
             if viewer is not None:
                 viewer.window.remove_dock_widget(pane)
                 camera_of(viewer).zoom /= self._scaled
+                # Else the docks that it stood beside keep its room, and the picture stays small.
+                QTimer.singleShot(_SETTLE_MS, partial(_resize, self._beside))
         self._scaled = 1.0
         if dock is not None:
             dock.deleteLater()
@@ -103,3 +108,23 @@ class Beside:
         """Closed by its own button."""
         if not visible and self._dock is not None and self._dock.isHidden():
             self._closed()
+
+
+def _left_docks(main: Any) -> dict[QDockWidget, int]:
+    """The docks to the left of the picture, and how wide they are."""
+    if not isinstance(main, QMainWindow):
+        return {}
+    left = Qt.DockWidgetArea.LeftDockWidgetArea
+    docks = main.findChildren(QDockWidget)
+    return {
+        dock: dock.width()
+        for dock in docks
+        if dock.isVisible() and main.dockWidgetArea(dock) == left
+    }
+
+
+def _resize(docks: dict[QDockWidget, int]) -> None:
+    with suppress(RuntimeError):  # closed meanwhile
+        main = next(iter(docks)).parent() if docks else None
+        if isinstance(main, QMainWindow):
+            main.resizeDocks(list(docks), list(docks.values()), Qt.Orientation.Horizontal)
