@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-OURS = "napari-covseg"
+OURS, FOLDER = "napari-covseg", "napari_covseg"
 
 
 def hide_ours() -> None:
@@ -20,7 +20,8 @@ def hide_ours() -> None:
     everything = importlib.metadata.distributions
 
     def others(**context: Any) -> Any:
-        return (one for one in everything(**context) if one.metadata["Name"] != OURS)
+        # By the name of its folder: to read each one's metadata here would take a while.
+        return (one for one in everything(**context) if not one._path.name.startswith(FOLDER))
 
     importlib.metadata.distributions = others
 
