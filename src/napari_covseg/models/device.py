@@ -67,7 +67,7 @@ def gpu_hint() -> str:
         )
     return (
         "No graphics card was found. With an NVIDIA card, its driver and a CUDA build of PyTorch "
-        f"({CUDA_WHEELS}) this takes seconds."
+        f"({CUDA_WHEELS}) this is many times faster."
     )
 
 
