@@ -124,9 +124,9 @@ def canvas_position(viewer: Viewer, world: tuple[float, ...]) -> tuple[float, fl
     return size[0] / 2 + right, size[1] / 2 + down
 
 
-def forget_worker(viewer: Any, worker: weakref.ref[Any]) -> None:
+def forget_worker(viewer: weakref.ref[Any], worker: weakref.ref[Any]) -> None:
     """Take a worker that has ended from napari's list of tasks, which keeps each to the end."""
-    window = getattr(unwrapped(viewer), "window", None)
+    window = getattr(unwrapped(viewer()), "window", None)
     tasks = getattr(getattr(window, "_task_status_manager", None), "_tasks", {})
     for key, task in list(tasks.items()):
         owner = getattr(getattr(task, "_cancel_callback", None), "__self__", None)

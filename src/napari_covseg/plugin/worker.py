@@ -97,7 +97,10 @@ class Runner:
         worker.yielded.connect(partial(_Job.on_progress, job))
         worker.returned.connect(partial(_Job.on_outcome, job))
         worker.finished.connect(partial(_Job.on_finished, job))
-        worker.finished.connect(partial(forget_worker, current_viewer(), weakref.ref(worker)))
+        viewer = current_viewer()
+        if viewer is not None:
+            forget = partial(forget_worker, weakref.ref(viewer), weakref.ref(worker))
+            worker.finished.connect(forget)
         worker.start()
 
     def cancel(self) -> None:
