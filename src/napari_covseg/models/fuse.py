@@ -8,6 +8,7 @@ are no public interface: where they are missing, or do not work, the network sta
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -27,11 +28,11 @@ def fuse_activations(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     For a network on the CPU in evaluation mode whose batch normalisation is folded already
     (`napari_covseg.models.fold`), run in arithmetic of ``dtype``.
     """
-    if not _is_there(dtype):
-        return network
     for module in list(network.modules()):
         for name, convolution in list(module.named_children()):
             if not isinstance(convolution, Convolution) or not _is_plain(convolution):
+                continue
+            if not _is_there(dtype, len(convolution.kernel_size)):
                 continue
             follower = _follower(module, name)
             activation = "none" if follower is None else _name_of(module.get_submodule(follower))
@@ -88,7 +89,7 @@ def _is_plain(convolution: Convolution) -> bool:
 
 def _follower(module: nn.Module, name: str) -> str | None:
     """The module that gets a convolution's output in a `Sequential`, beyond what does nothing."""
-    if not isinstance(module, nn.Sequential):
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return None
     later = list(module.named_children())
     place = [other for other, _ in later].index(name)
@@ -101,15 +102,24 @@ def _name_of(module: nn.Module) -> str:
 
 
 @lru_cache
-def _is_there(dtype: torch.dtype) -> bool:
+def _is_there(dtype: torch.dtype, dimensions: int) -> bool:
     """Whether the operators exist, work and give what the plain ones give."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        plain = nn.Conv2d(3, 4, 3, padding=1).to(dtype)
-        image = torch.linspace(-9, 9, 3 * 12 * 8).reshape(1, 3, 12, 8).to(dtype)
-        try:
-            found = FusedConv(plain, "hardtanh", dtype)(image)
-        except (RuntimeError, AttributeError, TypeError):
-            return False
-        return torch.allclose(found.float(), F.relu6(plain(image)).float(), atol=0.05)
+    try:
+        return all(_works(dtype, dimensions, groups) for groups in (1, 4))
+    except (RuntimeError, AttributeError, TypeError, ValueError):
+        return False
+
+
+@torch.inference_mode()
+def _works(dtype: torch.dtype, dimensions: int, groups: int) -> bool:
+    kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
+    # On no device at first: random weights would come from the generator that others draw from.
+    plain = kind(4, 4, 3, padding=1, groups=groups, device="meta").to_empty(device="cpu").to(dtype)
+    for values in plain.parameters():
+        values.copy_(torch.linspace(-1, 1, values.numel()).reshape(values.shape))
+    shape = (1, 4, *(12, 8, 6)[:dimensions])
+    image = torch.linspace(-9, 9, 4 * 12 * 8 * 6)[: math.prod(shape)].reshape(shape).to(dtype)
+    found = FusedConv(plain, "hardtanh", dtype)(image)
+    return torch.allclose(found.float(), F.relu6(plain(image)).float(), atol=0.05)
