@@ -27,8 +27,9 @@ def find_midline(
     between two bodies that touch, the middle of the soft ``tissue`` around a lone lung (a lost or
     opaque lung leaves soft tissue on its side), the middle of the grid.
     """
-    if known is not None and (known == Label.LEFT_LUNG.value).any() and (known == Label.RIGHT_LUNG.value).any():
-        between = _between(known == Label.RIGHT_LUNG.value, known == Label.LEFT_LUNG.value)
+    if known is not None:
+        left, right = known == Label.LEFT_LUNG.value, known == Label.RIGHT_LUNG.value
+        between = _between(right, left) if left.any() and right.any() else None
         if between is not None:
             return _smooth(between, spacing_mm[0])
     pair = _pair(mask)
