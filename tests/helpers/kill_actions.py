@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 from small_stores import lungs, volume
 
 from napari_covseg.cases.records import Kind, NewVersion
@@ -19,12 +20,19 @@ Action = Callable[[Path, Path, int, Connection], None]
 FOREVER = 10_000
 
 
+def drawn(seed: int, step: int) -> np.ndarray:
+    """Labels that no other step of any seed has: its number stands in them, in binary."""
+    labels = lungs(size=1 + step % 5)
+    number = seed * FOREVER + step
+    labels[4:6, 9, :] = 2 * np.array([number >> bit & 1 for bit in range(24)]).reshape(2, 12)
+    return labels
+
+
 def save(folder: Path, _: Path, seed: int, told: Connection) -> None:
     """Save corrections and accept them."""
     store = CaseStore.open(folder)
     for step in range(FOREVER):
-        labels = lungs(size=1 + step % 5)
-        labels[5, 9, :] = (seed + step) % 3
+        labels = drawn(seed, step)
         saved = store.save_version(
             "case_0001",
             labels,
@@ -44,8 +52,7 @@ def annotate(folder: Path, _: Path, seed: int, told: Connection) -> None:
     """Save corrections, accept every other one, and add cases in between."""
     store = CaseStore.open(folder)
     for step in range(FOREVER):
-        labels = lungs(size=1 + step % 5)
-        labels[5, 9, :] = (seed + step) % 3
+        labels = drawn(seed, step)
         newest = store.case("case_0001").newest
         saved = store.save_version(
             "case_0001",
