@@ -19,7 +19,7 @@ def tune() -> None:
     them again and again, once more at exit, takes about a second. A network's features are some MB
     each: by default each is asked of the system anew, zeroed and given back.
     """
-    gc.set_threshold(_GC_THRESHOLD, 20, 50)
+    gc.set_threshold(_GC_THRESHOLD)  # of new objects; how often older ones, stays
     atexit.register(gc.freeze)
     if sys.platform == "linux":
         try:
