@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -254,3 +255,25 @@ def test_progress_has_few_messages_and_never_exceeds_its_total(oracle, phantom):
     assert all(0 <= step.done <= step.total for step in steps)
     assert steps[0].message == "loading the model"
     assert len({step.message for step in steps}) <= 6
+
+
+@pytest.mark.parametrize("work", ["workflows.segment.input_hash", "inference.plausibility.check"])
+def test_what_fails_beside_the_rest_fails_the_run(work, oracle, phantom, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(f"napari_covseg.{work}", no_memory)
+    with pytest.raises(ResourceError, match="not enough memory"):
+        run_to_end(segment(phantom.volume, CPU))
+
+
+def test_closing_while_the_hash_is_made_waits_for_nothing(oracle, phantom, monkeypatch):
+    go_on = threading.Event()
+    monkeypatch.setattr("napari_covseg.workflows.segment.input_hash", lambda _: str(go_on.wait(60)))
+    steps = segment(phantom.volume, CPU)
+    try:
+        assert any(step.message.startswith("telling left") for step in steps)
+        steps.close()
+        assert not go_on.is_set()
+    finally:
+        go_on.set()
