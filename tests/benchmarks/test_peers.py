@@ -1,6 +1,7 @@
 """The peers are given the same work as ours: with our network in them they give our labels."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 from benchmarks.common import Run, run_child
 from benchmarks.peers import rows
-from benchmarks.peers.work import agreement, middle
+from benchmarks.peers.work import agreement, middle, processor_s
 from tools import see_packages
 
 from napari_covseg.io import make_phantom, write_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = {"monai": "monai", "monai_autocast": "monai", "nnunet": "nnunetv2"}
+measured = pytest.mark.skipif(not hasattr(os, "wait4"), reason="no peak memory of a child there")
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +53,7 @@ def _python_with(module):
     return python
 
 
+@measured
 @pytest.mark.parametrize("peer", PEERS)
 def test_the_shipped_network_finds_the_same_in_a_peers_window(peer, scan, kept):
     python = _python_with(PEERS[peer])
@@ -75,6 +78,7 @@ def test_a_network_on_volumes_finds_the_same_in_a_peers_patches(peer):
     assert said["same"] > 0.97
 
 
+@measured
 @pytest.mark.slow
 def test_totalsegmentator_runs_with_random_weights(tmp_path, monkeypatch):
     python = _python_with("totalsegmentator")
@@ -96,6 +100,12 @@ def test_agreement_tells_equal_from_unequal():
     other[0, :2] = 0
     assert agreement(labels, labels) == {"same": 1.0, "lung_dice": 1.0}
     assert agreement(other, labels) == {"same": 0.75, "lung_dice": pytest.approx(2 / 3)}
+
+
+def test_what_the_processors_did_is_counted():
+    before = processor_s()
+    sum(range(10_000_000))
+    assert 0 < processor_s() - before < 60
 
 
 def test_the_middle_is_where_the_lungs_are():

@@ -1,4 +1,3 @@
-import resource
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -113,6 +112,7 @@ def test_damaged_entries_are_made_again(
 @contextmanager
 def _largest_file(size: int) -> Iterator[None]:
     """As a full disk does, the system refuses to write more than ``size`` bytes to a file."""
+    resource = pytest.importorskip("resource", reason="no limit on files there")
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
     try:
