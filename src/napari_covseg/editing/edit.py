@@ -34,7 +34,7 @@ class Edit:
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
+        """Memory held; positions that were asked for (`where`) come on top."""
         return self.index.nbytes + self.before.nbytes + self.after.nbytes
 
     @cached_property
