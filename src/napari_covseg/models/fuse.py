@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,12 +116,16 @@ def _is_there(dtype: torch.dtype, dimensions: int) -> bool:
 
 @torch.inference_mode()
 def _works(dtype: torch.dtype, dimensions: int, groups: int) -> bool:
-    kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
-    # On no device at first: random weights would come from the generator that others draw from.
-    plain = kind(4, 4, 3, padding=1, groups=groups, device="meta").to_empty(device="cpu").to(dtype)
-    for values in plain.parameters():
-        values.copy_(torch.linspace(-1, 1, values.numel()).reshape(values.shape))
+    # No module: its random weights would come from the generator that others draw from.
+    weight = torch.linspace(-1, 1, 4 * (4 // groups) * 3**dimensions)
+    weight = weight.reshape(4, 4 // groups, *(3,) * dimensions).to(dtype)
+    one: Any = (1,) * dimensions
+    like: Any = SimpleNamespace(
+        weight=weight, bias=None, padding=one, stride=one, dilation=one, groups=groups
+    )
     shape = (1, 4, *(12, 8, 6)[:dimensions])
-    image = torch.linspace(-9, 9, 4 * 12 * 8 * 6)[: math.prod(shape)].reshape(shape).to(dtype)
-    found = FusedConv(plain, "hardtanh", dtype)(image)
-    return torch.allclose(found.float(), F.relu6(plain(image)).float(), atol=0.05)
+    image = torch.linspace(-9, 9, math.prod(shape)).reshape(shape).to(dtype)
+    convolve = F.conv2d if dimensions == 2 else F.conv3d
+    plain = F.relu6(convolve(image, weight, padding=one, groups=groups))
+    found = FusedConv(like, "hardtanh", dtype)(image)
+    return torch.allclose(found.float(), plain.float(), atol=0.05)
