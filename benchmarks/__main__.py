@@ -41,7 +41,7 @@ def main() -> int:
     scan, series = make_inputs(args.inputs, args.slices)
     rows = start_rows()
     rows += read_rows(series, args.slices)
-    rows += segment_rows(scan, args.model, args.device, args.peer_slices, args.slices)
+    rows += segment_rows(scan, series, args.model, args.device, args.peer_slices, args.slices)
     rows += peer_rows(scan, args.model, args.device, args.slices, args.peer_python)
     rows += paint_speed.BENCH.run()
     rows += view_speed.BENCH.run()
